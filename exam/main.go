@@ -1,0 +1,181 @@
+// Exam grades a TCP echo server from outside: it starts the command, talks to
+// it, and looks at its process through /proc. The server may be written in any
+// language.
+//
+// Usage:
+//
+//	exam [flags] -- command args…    start the command, grade it, stop it
+//	exam [flags] -addr HOST:PORT     grade who listens there
+//	exam [flags] -pid N              grade that process
+//
+// In the command, {addr}, {host} and {port} stand for an address that the
+// examiner chooses. Without them, -addr says where the command listens.
+//
+// It exits 0 if all was passed, 1 if something failed, 2 if it was misused or
+// the server never listened.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+
+	"epoll-step-by-step/internal/exam"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	flags := flag.NewFlagSet("exam", flag.ContinueOnError)
+	as := flags.String("as", "echo", "what the server claims to be: echo, lt (level-triggered epoll) or et (edge-triggered)")
+	at := flags.String("addr", "127.0.0.1:6379", "where the server listens, if the command has no {addr}, {host} or {port}")
+	only := flags.String("only", "", "run only the checks with these `IDs`, separated by commas")
+	pid := flags.Int("pid", 0, "grade this process, which runs already")
+	asJSON := flags.Bool("json", false, "print one JSON object at the end")
+	verbose := flags.Bool("v", false, "say what was seen for passed checks, too")
+	list := flags.Bool("list", false, "list the checks and stop")
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), `usage: exam [flags] -- command args…    start the command, grade it, stop it
+       exam [flags] -addr HOST:PORT     grade who listens there
+       exam [flags] -pid N              grade that process
+In the command, {addr}, {host} and {port} stand for a free address.
+`)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 2
+	}
+	given := make(map[string]bool)
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+
+	o := exam.Options{Command: flags.Args(), PID: *pid, As: exam.Profile(*as)}
+	if *only != "" {
+		o.Only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	if o.As != exam.Echo && o.As != exam.LT && o.As != exam.ET {
+		return misuse("-as %s: want echo, lt or et", *as)
+	}
+	checks, err := exam.Selected(o)
+	if err != nil {
+		return misuse("-only: %v", err)
+	}
+	if *list {
+		for _, c := range checks {
+			fmt.Printf("%-22s %s\n", c.ID, c.Title)
+		}
+		return 0
+	}
+	if len(o.Command) == 0 && *pid == 0 && !given["addr"] {
+		flags.Usage()
+		return misuse("nothing to grade: give a command after --, or -addr, or -pid")
+	}
+	if *pid < 0 || *pid > 0 && unix.Kill(*pid, 0) == unix.ESRCH {
+		return misuse("-pid %d: there is no such process", *pid)
+	}
+	if *pid == 0 || given["addr"] {
+		if o.Addr, err = address(*at); err != nil {
+			return misuse("-addr %s: %v", *at, err)
+		}
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	style, live := screen(*verbose)
+	clear := func() {
+		if live {
+			fmt.Fprint(os.Stderr, "\r\x1b[K")
+		}
+	}
+	o.Started = func(i, n int, c exam.Check) {
+		if live {
+			line := []rune(fmt.Sprintf("[%2d/%d] %s: %s", i, n, c.ID, c.Title))
+			fmt.Fprintf(os.Stderr, "\r\x1b[K%s", string(line[:min(len(line), style.Width-1)]))
+		}
+	}
+	o.Finished = func(r exam.Result) {
+		clear()
+		if !*asJSON {
+			fmt.Print(style.Text(r))
+		}
+	}
+	report, err := exam.Run(ctx, o)
+	clear()
+	if err != nil {
+		return misuse("%v", err)
+	}
+	if *asJSON {
+		enc := json.NewEncoder(os.Stdout)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(report); err != nil {
+			return misuse("%v", err)
+		}
+	} else if len(report.Results) > 0 {
+		fmt.Println("\n" + report.Summary())
+	}
+	switch {
+	case report.Status == exam.StatusInterrupted:
+		fmt.Fprintln(os.Stderr, "exam: interrupted; everything that was started has been stopped")
+		return 130
+	case report.Status == exam.StatusNeverListened:
+		fmt.Fprintf(os.Stderr, "exam: %s\n", report.Problem)
+		if report.Output != "" {
+			fmt.Fprintf(os.Stderr, "exam: its last output was\n%s\n", report.Output)
+		}
+		return 2
+	case report.Passed():
+		return 0
+	}
+	return 1
+}
+
+func misuse(format string, args ...any) int {
+	fmt.Fprintf(os.Stderr, "exam: "+format+"\n", args...)
+	return 2
+}
+
+// address accepts what people type: 127.0.0.1:6379, localhost:6379, :6379.
+func address(text string) (netip.AddrPort, error) {
+	a, err := net.ResolveTCPAddr("tcp4", text)
+	if err != nil {
+		return netip.AddrPort{}, errors.New("want HOST:PORT, such as 127.0.0.1:6379")
+	}
+	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if v4, ok := netip.AddrFromSlice(a.IP.To4()); ok && !v4.IsUnspecified() {
+		ip = v4
+	}
+	if !ip.IsLoopback() {
+		return netip.AddrPort{}, errors.New("the examiner floods what it grades: it does so on 127.0.0.0/8 only")
+	}
+	if a.Port == 0 {
+		return netip.AddrPort{}, errors.New("port 0 is no place to connect to")
+	}
+	return netip.AddrPortFrom(ip, uint16(a.Port)), nil
+}
+
+// screen says how to print, and whether there is a terminal that can show what
+// is going on.
+func screen(verbose bool) (style exam.Style, live bool) {
+	style = exam.Style{Width: 80, Verbose: verbose}
+	if ws, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
+		if ws.Col > 0 {
+			style.Width = int(ws.Col)
+		}
+		_, off := os.LookupEnv("NO_COLOR")
+		style.Color = !off && os.Getenv("TERM") != "dumb"
+	}
+	_, err := unix.IoctlGetTermios(int(os.Stderr.Fd()), unix.TCGETS)
+	return style, err == nil && os.Getenv("TERM") != "dumb"
+}

@@ -1,0 +1,257 @@
+// Doctor says whether the tutorial can run on this machine, and installs the
+// tools that its chapters and tests use.
+//
+// Usage:
+//
+//	go run ./internal/doctor            report what is here (make doctor)
+//	go run ./internal/doctor -install   install what is missing (make setup)
+//
+// The report exits 1 if something essential is wrong. -install exits 0 even
+// where it cannot install: make test runs it first, and the tests that need a
+// missing tool are skipped. Misused, it exits 2.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	address  = "127.0.0.1:6379" // where the steps listen unless told
+	wantHard = 6000             // descriptors: tests open 5,000 connections
+)
+
+// A finding is one entry of the report.
+type finding struct {
+	level string // one of the four below
+	about string
+	found string
+	todo  []string // what to do about it, in lines
+}
+
+const (
+	ok   = "ok  "
+	note = "note" // nothing to do, but good to know
+	warn = "warn" // the steps run; a chapter or a test is not at its best
+	fail = "FAIL" // the steps do not run here, or nobody has tried
+)
+
+var colours = map[string]string{ok: "32", note: "36", warn: "33", fail: "31"}
+
+func main() {
+	setup := flag.Bool("install", false, "install the missing tools")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "doctor: takes no argument, got %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
+	if *setup {
+		install(os.Stdout, os.Stderr)
+		return
+	}
+	_, err := unix.IoctlGetTermios(int(os.Stdout.Fd()), unix.TCGETS)
+	terminal := err == nil // else ENOTTY: a pipe or a file
+	os.Exit(report(os.Stdout, terminal && os.Getenv("NO_COLOR") == ""))
+}
+
+// report prints every finding, then one sentence that sums them up.
+func report(w io.Writer, colour bool) int {
+	var name unix.Utsname
+	unix.Uname(&name) // fails only for a bad pointer
+	findings := []finding{
+		kernel(unix.ByteSliceToString(name.Release[:]), runtime.GOARCH),
+		// An older Go would have refused to build this: see go.mod.
+		{level: ok, about: "Go", found: runtime.Version()},
+		{level: ok, about: "container", found: container()},
+		descriptors(limits()),
+		port(address),
+		ptrace(),
+	}
+	for _, t := range tools {
+		findings = append(findings, t.finding())
+	}
+	count := map[string]int{}
+	for _, f := range findings {
+		count[f.level]++
+		level := f.level
+		if colour {
+			level = "\x1b[" + colours[level] + "m" + level + "\x1b[0m"
+		}
+		fmt.Fprintf(w, "%s  %-15s  %s\n", level, f.about, f.found)
+		for _, line := range f.todo {
+			fmt.Fprintf(w, "%-23s%s\n", "", line)
+		}
+	}
+	sentence, exit := verdict(count, len(absent()))
+	fmt.Fprintf(w, "\n%s\n", sentence)
+	return exit
+}
+
+// verdict sums up the findings, counted by level.
+func verdict(count map[string]int, missing int) (sentence string, exit int) {
+	switch {
+	case count[fail] > 0:
+		return "Not yet: what is marked FAIL must be dealt with first.", 1
+	case missing > 0:
+		return fmt.Sprintf("The steps run. Tools missing: %d. Get them: make setup", missing), 0
+	case count[warn] > 0:
+		return "The steps run, but look at what is marked warn.", 0
+	}
+	return "All is well. Begin with: make step1", 0
+}
+
+func kernel(release, arch string) finding {
+	f := finding{level: ok, about: "Linux", found: release + ", " + arch}
+	var major, minor int
+	fmt.Sscanf(release, "%d.%d", &major, &minor) // 0.0 if unreadable: too old
+	if major < 5 || major == 5 && minor < 10 || arch != "amd64" && arch != "arm64" {
+		f.level = fail
+		f.todo = []string{"wanted: 5.10 or newer, on amd64 or arm64; a container has",
+			"its host's kernel, so it takes a virtual machine to change"}
+	}
+	return f
+}
+
+// container is for information: it explains most of what is odd about a
+// machine (a stub for man, no ptrace, low limits).
+func container() string {
+	for _, sign := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if _, err := os.Stat(sign); err == nil {
+			return "yes: there is " + sign
+		}
+	}
+	groups, _ := os.ReadFile("/proc/1/cgroup")
+	for _, sign := range []string{"docker", "kubepods", "containerd", "lxc"} {
+		if strings.Contains(string(groups), sign) {
+			return "yes: /proc/1/cgroup mentions " + sign
+		}
+	}
+	return "no"
+}
+
+// limits asks a shell, because this process cannot know: Go's runtime raises
+// its own soft limit to the hard one, and gives children the old one back.
+func limits() string {
+	out, _ := exec.Command("/bin/sh", "-c", "ulimit -Sn; ulimit -Hn").Output()
+	return string(out)
+}
+
+func descriptors(limits string) finding {
+	soft, hard, _ := strings.Cut(strings.TrimSpace(limits), "\n")
+	f := finding{level: ok, about: "open files",
+		found: fmt.Sprintf("soft limit %s, hard limit %s", soft, hard)}
+	if n, _ := strconv.Atoi(hard); n < wantHard && hard != "unlimited" {
+		f.level = warn
+		f.todo = []string{"tests open 5,000 connections; to raise the hard limit:",
+			"  here, as root:  ulimit -Hn 20000",
+			"  for good:       * hard nofile 20000",
+			"                  in /etc/security/limits.conf",
+			"  in a container: docker run --ulimit nofile=20000"}
+	}
+	return f
+}
+
+// port tries to listen, as a step would, and says who is in the way.
+func port(addr string) finding {
+	f := finding{level: ok, about: "port", found: addr + " is free"}
+	listener, err := net.Listen("tcp", addr)
+	if err == nil {
+		listener.Close()
+		return f
+	}
+	if !errors.Is(err, unix.EADDRINUSE) {
+		f.level, f.found = fail, err.Error()
+		f.todo = []string{"is the loopback interface up? ip link set lo up"}
+		return f
+	}
+	at := netip.MustParseAddrPort(addr)
+	pid, command := holder(at)
+	f.level, f.found = warn, fmt.Sprintf("%s is taken by process %d:", addr, pid)
+	f.todo = []string{"  " + clip(command, 54), fmt.Sprintf("stop it: kill %d", pid)}
+	if strings.Contains(command, "redis-server") {
+		f.todo[1] = "stop it: sudo systemctl stop redis-server"
+	}
+	if pid == 0 {
+		f.found = addr + " is taken; you may not see by whom"
+		f.todo = []string{fmt.Sprintf("see: sudo ss -ltnp sport = :%d", at.Port())}
+	}
+	f.todo = append(f.todo, "or go elsewhere: make step3 ADDR=127.0.0.1:7000")
+	return f
+}
+
+// holder returns the process that listens on addr, or 0 if /proc does not show
+// it: another user's descriptors are for root to see.
+func holder(addr netip.AddrPort) (pid int, command string) {
+	sockets, _ := procfs.TCP()
+	for _, s := range sockets {
+		// 0.0.0.0 and :: hold the port on every address, this one too.
+		ip := s.Local.Addr().Unmap()
+		if s.State.String() != "LISTEN" || s.Local.Port() != addr.Port() ||
+			ip != addr.Addr() && !ip.IsUnspecified() {
+			continue
+		}
+		owners, _ := procfs.Owners(s.Inode)
+		for _, owner := range owners[s.Inode] {
+			args, _ := procfs.Cmdline(owner.PID)
+			return owner.PID, strings.Join(args, " ")
+		}
+	}
+	return 0, ""
+}
+
+// clip makes one short line of s.
+func clip(s string, max int) string {
+	text := []rune(strings.Join(strings.Fields(s), " "))
+	if len(text) > max {
+		text = append(text[:max-1], '…')
+	}
+	return string(text)
+}
+
+// ptrace does what strace does first: it starts a child that asks to be
+// traced. A seccomp filter can forbid that, and Yama: ptrace(2),
+// "/proc/sys/kernel/yama/ptrace_scope".
+func ptrace() finding {
+	text, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	scope := strings.TrimSpace(string(text))
+	if err != nil {
+		scope = "absent"
+	}
+	runtime.LockOSThread() // the tracer is a thread, not a process
+	defer runtime.UnlockOSThread()
+	child := exec.Command("/bin/sh", "-c", ":")
+	child.SysProcAttr = &syscall.SysProcAttr{Ptrace: true} // PTRACE_TRACEME
+	f := finding{level: ok, about: "ptrace",
+		found: "allowed, so strace works (Yama's ptrace_scope: " + scope + ")"}
+	if err := child.Start(); err != nil {
+		f.level = warn
+		f.found = "forbidden, so strace fails (Yama's ptrace_scope: " + scope + ")"
+		f.todo = []string{err.Error(),
+			"if ptrace_scope is 2: sudo sysctl kernel.yama.ptrace_scope=1",
+			"in a container: docker run --cap-add=SYS_PTRACE,",
+			"  or, if need be, --security-opt seccomp=unconfined"}
+		return f
+	}
+	child.Process.Kill() // it is stopped at its first instruction
+	child.Wait()         // "signal: killed", as ordered
+	if scope == "1" || scope == "2" {
+		f.level = note
+		f.todo = []string{"but strace -p, on a running process, needs sudo",
+			"(in a container: docker run --cap-add=SYS_PTRACE)"}
+	}
+	return f
+}

@@ -1,0 +1,811 @@
+package exam
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// The checks, in the order of the table. Each has a server and a list of
+// clients to itself. What a client meets is returned as it is: an error that is
+// no verdict of its own is a failure of the check.
+
+func noReply(s *session) error {
+	c, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	if err := firstContact(s, c); err != nil {
+		return err
+	}
+	if err := c.echo(3, limits.reply); err != nil {
+		s.note("sent", "3 bytes, without a line end")
+		return s.fail("got back", "%v", c.outcome(0, 3, err))
+	}
+	for i := range 256 {
+		before := c.got
+		if err := c.echo(1, limits.reply); err != nil {
+			s.note("sent", "1 byte at a time, each after the last had come back; the %s", ordinal(i+1))
+			return s.fail("got back", "%v", c.outcome(before, 1, err))
+		}
+	}
+	s.note("sent", "16 bytes, 3 bytes, 256 times 1 byte: all answered")
+	return nil
+}
+
+// firstContact finds out whether this is an echo server at all. The text ends
+// in a line end, so that servers of other protocols answer as well.
+func firstContact(s *session, c *client) error {
+	const hello = "hello, examiner\n"
+	s.note("sent", "%q", hello)
+	c.SetDeadline(time.Now().Add(limits.first))
+	if _, err := c.Write([]byte(hello)); err != nil {
+		return plain(err)
+	}
+	buf := make([]byte, len(hello))
+	n, err := io.ReadFull(c, buf)
+	if n > 0 && !bytes.HasPrefix([]byte(hello), buf[:n]) {
+		rest := make([]byte, 256)
+		c.SetReadDeadline(time.Now().Add(limits.stalled))
+		m, _ := c.Read(rest)
+		s.note("got back", "%q", append(buf[:n], rest[:m]...))
+		return &stopGrading{StatusNotEcho, "this is no echo server: what comes back is not what was sent"}
+	}
+	if n > 0 && err != nil {
+		s.note("got back", "%q, then %v", buf[:n], orSilence(err, limits.first))
+		return &stopGrading{StatusNotEcho, "the first message did not come back whole"}
+	}
+	if err != nil {
+		s.note("got back", "nothing: %v", orSilence(err, limits.first))
+		return &stopGrading{StatusHang, "it accepts connections and does not answer"}
+	}
+	return nil
+}
+
+func orSilence(err error, d time.Duration) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return errors.New("the server closed the connection")
+	}
+	if plain(err).Error() == "timed out" {
+		return fmt.Errorf("silence for %v", d)
+	}
+	return plain(err)
+}
+
+func wrongBytes(s *session) error {
+	c, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	ascending, descending := make([]byte, 256), make([]byte, 256)
+	for i := range 256 {
+		ascending[i], descending[255-i] = byte(i), byte(i)
+	}
+	for _, msg := range [][]byte{ascending, descending, bytes.Repeat([]byte("\r\n\x00\xff"), 64)} {
+		s.note("sent", "256 bytes: %q …", msg[:8])
+		c.SetDeadline(time.Now().Add(limits.reply))
+		if _, err := c.Write(msg); err != nil {
+			return plain(err)
+		}
+		got := make([]byte, len(msg))
+		n, err := io.ReadFull(c, got)
+		if i := differ(got[:n], msg[:n]); i >= 0 {
+			return s.fail("got back", "at byte %d: %q instead of %q", i, few(got[i:n]), few(msg[i:n]))
+		}
+		if err != nil {
+			return s.fail("got back", "%d of them, up to %q, then %v", n, msg[max(0, n-1):n], orSilence(err, limits.reply))
+		}
+	}
+	return nil
+}
+
+func oneAtATime(s *session) error {
+	a, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	b, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	for i := range 20 {
+		for j, c := range []*client{a, b} {
+			before := c.got
+			if err := c.ping(limits.reply); err != nil {
+				s.note("sent", "16 bytes from each of two clients in turn, both open; turn %d, %s client", i+1, ordinal(j+1))
+				return s.fail("got back", "%v", c.outcome(before, pingSize, err))
+			}
+		}
+	}
+	s.note("sent", "16 bytes, 20 times from each of two clients in turn: all answered")
+	return nil
+}
+
+// transfer sends n bytes, without reading until the server takes no more; then
+// it reads, at its pace, while the rest is sent.
+func (s *session) transfer(c *client, n int, pace func()) error {
+	offered, err := c.offer(n)
+	if err != nil {
+		s.note("sent", "%d bytes without reading, then: %v", offered, err)
+		return errFailed
+	}
+	s.note("sent", "%d bytes without reading, then read and sent the rest of %d", offered, n)
+	rest := make(chan error, 1)
+	go func() {
+		var err error
+		for left := n - offered; left > 0 && err == nil; {
+			m := min(left, 64<<10)
+			err = c.send(m, limits.check)
+			left -= m
+		}
+		rest <- err
+	}()
+	err = c.receive(n, limits.silence, pace)
+	if err != nil {
+		s.note("got back", "%v", c.outcome(0, n, err))
+		s.note("server", "%s", s.state()) // before the sender gives up
+		c.SetDeadline(time.Now())
+		<-rest
+		return errFailed
+	}
+	return <-rest
+}
+
+func lostBytes(s *session) error {
+	c, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	return s.transfer(c, limits.message, nil)
+}
+
+func stuckWriter(s *session) error {
+	c, err := s.dial(limits.tiny)
+	if err != nil {
+		return err
+	}
+	// Slow at first, so that the server meets a full queue again and again;
+	// then as fast as it can, or the check would take for ever.
+	sips := 0
+	return s.transfer(c, limits.message, func() {
+		if sips++; sips <= 200 {
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
+func unboundedBuffer(s *session) error {
+	c, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	// What its first megabyte costs any server is not what we look for.
+	if err := c.echo(1<<20, limits.silence); err != nil {
+		return err
+	}
+	before, peak := s.server.rss(), int64(0)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			peak = max(peak, s.server.rss())
+			select {
+			case <-done:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	offered, err := c.offer(limits.flood)
+	close(done)
+	wg.Wait()
+	peak = max(peak, s.server.rss())
+	s.note("sent", "%d bytes without reading; %d were taken", limits.flood, offered)
+	s.note("memory", "grew from %d KiB to %d KiB", before>>10, peak>>10)
+	if how, dead := s.server.died(); dead {
+		return s.fail("server", "died: %s", how)
+	}
+	if peak-before >= limits.growth {
+		return errFailed
+	}
+	return err
+}
+
+func slowReaderBlocks(s *session) error {
+	other, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	if err := other.ping(limits.reply); err != nil {
+		return err
+	}
+	slow, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	offered, err := slow.offer(limits.message)
+	if err != nil {
+		return err
+	}
+	s.note("sent", "%d bytes from a client that does not read; %d were taken", limits.message, offered)
+	if d, err := other.pingWithin(limits.prompt); err != nil {
+		return s.fail("another", "client sent 16 bytes meanwhile, %v", err)
+	} else {
+		s.note("another", "client was answered in %v", d)
+	}
+	fresh, err := s.dial(0)
+	if err == nil {
+		err = fresh.ping(limits.newcomer)
+	}
+	if err != nil {
+		return s.fail("a new", "client meanwhile: %v", silent(err, limits.newcomer))
+	}
+	return nil
+}
+
+// pingWithin has three tries, so that one moment at which the machine had
+// other things to do is not the server's fault. An unanswered try ends it.
+func (c *client) pingWithin(d time.Duration) (time.Duration, error) {
+	var took time.Duration
+	for range 3 {
+		begin := time.Now()
+		if err := c.ping(4 * d); err != nil {
+			return 0, fmt.Errorf("and got %v", c.outcome(c.got, pingSize, silent(err, 4*d)))
+		}
+		if took = time.Since(begin).Round(10 * time.Microsecond); took < d {
+			return took, nil
+		}
+	}
+	return took, fmt.Errorf("and was answered only after %v", took)
+}
+
+func silent(err error, d time.Duration) error {
+	if err == errSilence {
+		return fmt.Errorf("silence for %v", d)
+	}
+	return err
+}
+
+func halfClose(s *session) error {
+	for i := range 20 {
+		c, err := s.dial(0)
+		if err != nil {
+			return err
+		}
+		if err := c.send(pingSize, limits.reply); err != nil {
+			return err
+		}
+		if err := c.CloseWrite(); err != nil {
+			return plain(err)
+		}
+		if err := s.owed(c, limits.reply); err != nil {
+			s.note("sent", "16 bytes, then shutdown(SHUT_WR); the %s of 20 clients", ordinal(i+1))
+			return s.fail("got back", "%v", err)
+		}
+		c.Close()
+	}
+	c, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	offered, err := c.offer(limits.message)
+	if err != nil {
+		return err
+	}
+	if err := c.CloseWrite(); err != nil {
+		return plain(err)
+	}
+	s.note("sent", "%d bytes without reading, then shutdown(SHUT_WR), then read", offered)
+	if err := s.owed(c, limits.silence); err != nil {
+		return s.fail("got back", "%v", err)
+	}
+	return nil
+}
+
+// owed wants all that c has sent, and then the end.
+func (s *session) owed(c *client, d time.Duration) error {
+	if err := c.receive(c.sent-c.got, d, nil); err != nil {
+		return c.outcome(0, c.sent, err)
+	}
+	if err := c.eof(d); err != nil {
+		return fmt.Errorf("all of it, and then no EOF: %w", silent(err, d))
+	}
+	return nil
+}
+
+func diedOnReset(s *session) error {
+	for i := range limits.resets {
+		c, err := s.dial([]int{0, 0, limits.tiny}[i%3])
+		if err != nil {
+			return err
+		}
+		switch i % 3 {
+		case 1:
+			err = c.send(64<<10, limits.reply) // what comes back stays unread
+		case 2:
+			c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+			c.Write(make([]byte, 4<<20)) // and the server may be in the middle of its answer
+		}
+		if err != nil {
+			return err
+		}
+		c.reset()
+	}
+	s.note("sent", "%d RSTs: at once, with unread data, with data under way", limits.resets)
+	c, err := s.dial(0)
+	if err == nil {
+		err = c.ping(limits.newcomer)
+	}
+	if err != nil {
+		return s.fail("a new", "client afterwards: %v", silent(err, limits.newcomer))
+	}
+	return nil
+}
+
+// outOfFDs brings the server to where accept(2) returns EMFILE. It returns the
+// first client, which is being served, and the CPU share of the time before.
+func outOfFDs(s *session) (*client, float64, error) {
+	first, err := s.dial(0)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := first.ping(limits.reply); err != nil {
+		return nil, 0, err
+	}
+	before := s.share(300 * time.Millisecond)
+	var wg sync.WaitGroup
+	for range limits.manyFDs - 1 {
+		wg.Go(func() { s.dial(0) }) // the listen(2) backlog may be short
+	}
+	wg.Wait()
+	// It has taken what it could when nothing changes any more.
+	settled := func() int { return s.server.descriptors() }
+	for n, since := settled(), time.Now(); time.Since(since) < limits.stalled; time.Sleep(10 * time.Millisecond) {
+		if m := settled(); m != n {
+			n, since = m, time.Now()
+		}
+	}
+	s.note("clients", "%d connected; the server has %d descriptors open", limits.manyFDs, s.server.descriptors())
+	return first, before, nil
+}
+
+func diedOutOfFDs(s *session) error {
+	first, _, err := outOfFDs(s)
+	if err != nil {
+		return err
+	}
+	if how, dead := s.server.died(); dead {
+		return s.fail("server", "died: %s", how)
+	}
+	before := first.got
+	if err := first.ping(limits.newcomer); err != nil {
+		return s.fail("the first", "client sent 16 bytes and got %v", first.outcome(before, pingSize, err))
+	}
+	return nil
+}
+
+func spinsOutOfFDs(s *session) error {
+	_, before, err := outOfFDs(s)
+	if err != nil {
+		return err
+	}
+	if _, dead := s.server.died(); dead {
+		return &skip{"the server died: see DIED_OUT_OF_FDS"}
+	}
+	if before >= limits.spinCPU {
+		return &skip{fmt.Sprintf("it uses %.0f %% of a CPU even when nothing happens: see BUSY_LOOP", before*100)}
+	}
+	during := s.share(time.Second)
+	s.note("CPU", "%.1f %% of one CPU before, %.1f %% with clients that cannot be accepted", before*100, during*100)
+	if during >= limits.spinCPU {
+		return errFailed
+	}
+	return nil
+}
+
+func deafOutOfFDs(s *session) error {
+	if _, _, err := outOfFDs(s); err != nil {
+		return err
+	}
+	if _, dead := s.server.died(); dead {
+		return &skip{"the server died: see DIED_OUT_OF_FDS"}
+	}
+	s.resetAll()
+	c, err := s.dial(0)
+	if err == nil {
+		err = c.ping(limits.newcomer)
+	}
+	if err != nil {
+		return s.fail("a new", "client, when all others had gone: %v", silent(err, limits.newcomer))
+	}
+	return nil
+}
+
+// share measures how much of one CPU the server uses during d.
+func (s *session) share(d time.Duration) float64 {
+	cpu, begin := s.server.cpu(), time.Now()
+	select {
+	case <-time.After(d):
+	case <-s.ctx.Done():
+	}
+	return float64(s.server.cpu()-cpu) / float64(time.Since(begin))
+}
+
+func busyLoop(s *session) error {
+	for i := range limits.idle {
+		if _, err := s.dial(0); err != nil {
+			return s.fail("clients", "%d connected, then: %v", i, err)
+		}
+	}
+	// Accepting them is work, and so is tidying up after it.
+	for deadline := time.Now().Add(limits.newcomer); time.Now().Before(deadline); {
+		if s.share(limits.stalled) < limits.idleCPU/2 {
+			break
+		}
+	}
+	used := s.share(limits.watch)
+	s.note("clients", "%d connected, silent", limits.idle)
+	s.note("CPU", "%.1f %% of one CPU during %v", used*100, limits.watch)
+	if used >= limits.idleCPU {
+		return errFailed
+	}
+	return nil
+}
+
+func starved(s *session) error {
+	c, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	if err := c.ping(limits.reply); err != nil {
+		return err
+	}
+	for range 2 {
+		stop, err := s.firehose()
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	s.note("clients", "two that send without end, and read; one that sends 16 bytes now and then")
+	var worst time.Duration
+	for range 10 {
+		d, err := c.pingWithin(limits.prompt)
+		if err != nil {
+			return s.fail("the third", "sent 16 bytes %v", err)
+		}
+		worst = max(worst, d)
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-s.ctx.Done():
+		}
+	}
+	s.note("the third", "was answered 10 times, within %v", worst)
+	fresh, err := s.dial(0)
+	if err == nil {
+		err = fresh.ping(limits.newcomer)
+	}
+	if err != nil {
+		return s.fail("a new", "client: %v", silent(err, limits.newcomer))
+	}
+	return nil
+}
+
+func acceptLost(s *session) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, limits.burst)
+	deadline := time.Now().Add(limits.burstTime)
+	for range limits.burst {
+		wg.Go(func() {
+			c, err := s.dialUntil(0, deadline)
+			if err == nil {
+				err = c.ping(time.Until(deadline))
+			}
+			errs <- err
+		})
+	}
+	wg.Wait()
+	close(errs)
+	lost := 0
+	var why error
+	for err := range errs {
+		var could *cannotRun
+		if errors.As(err, &could) {
+			return err
+		}
+		if err != nil {
+			lost, why = lost+1, err
+		}
+	}
+	s.note("clients", "%d connected at once and sent 16 bytes each", limits.burst)
+	if lost > 0 {
+		return s.fail("got back", "%d of them got no answer within %v: %v", lost, limits.burstTime, silent(why, limits.burstTime))
+	}
+	return nil
+}
+
+func diedOnSignal(s *session) error {
+	old, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	for range 3 {
+		if err := old.ping(limits.reply); err != nil {
+			return err
+		}
+		if err := s.pause(func() {}); err != nil {
+			return err
+		}
+	}
+	if err := s.server.signal(unix.SIGWINCH); err != nil {
+		return err
+	}
+	s.note("signals", "SIGSTOP and SIGCONT three times, SIGWINCH")
+	if err := old.ping(limits.newcomer); err != nil {
+		return s.fail("an old", "client afterwards: %v", silent(err, limits.newcomer))
+	}
+	old.Close()
+	c, err := s.dial(0)
+	if err == nil {
+		err = c.ping(limits.newcomer)
+	}
+	if err != nil {
+		return s.fail("a new", "client afterwards: %v", silent(err, limits.newcomer))
+	}
+	return nil
+}
+
+// pause stops the server while f runs. It waits until the server is asleep
+// first, so that the signal meets it in the call in which it waits.
+func (s *session) pause(f func()) error {
+	in := func(states string) bool {
+		for _, pid := range s.server.pids {
+			threads, _ := procfs.Threads(pid)
+			for _, t := range threads {
+				if !bytes.ContainsRune([]byte(states), rune(t.State)) {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	await := func(states string, d time.Duration) bool {
+		for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if in(states) {
+				return true
+			}
+		}
+		return false
+	}
+	await("SDI", limits.stalled) // a server that never sleeps is stopped all the same
+	if err := s.server.signal(unix.SIGSTOP); err != nil {
+		return err
+	}
+	stopped := await("Tt", limits.reply)
+	f()
+	if err := s.server.signal(unix.SIGCONT); err != nil {
+		return err
+	}
+	if !stopped {
+		return &cannotRun{"the server did not stop on SIGSTOP"}
+	}
+	await("SDIRZX", limits.reply)
+	return nil
+}
+
+func fdLeak(s *session) error {
+	visit := func() error {
+		c, err := s.dial(0)
+		if err != nil {
+			return err
+		}
+		defer s.forget(c)
+		if err := c.ping(limits.reply); err != nil {
+			return err
+		}
+		return nil
+	}
+	if err := visit(); err != nil {
+		return err
+	}
+	idle := s.share(300 * time.Millisecond)
+	before := s.server.descriptors()
+	for i := range limits.churn {
+		if err := visit(); err != nil {
+			return s.fail("clients", "%d came and went, then: %v", i, silent(err, limits.reply))
+		}
+	}
+	for i := range limits.unread {
+		c, err := s.dial(0)
+		if err != nil {
+			return err
+		}
+		if err := c.send(32<<10, limits.reply); err != nil {
+			return s.fail("clients", "%d came and went with unread data, then: %v", i, err)
+		}
+		c.Close()
+	}
+	after := s.server.descriptors()
+	for deadline := time.Now().Add(limits.silence); after > before+limits.leak && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+		after = s.server.descriptors()
+	}
+	s.note("clients", "%d came and went, %d more went with unread data", limits.churn, limits.unread)
+	s.note("server", "had %d descriptors open before, %d after", before, after)
+	if how, dead := s.server.died(); dead {
+		return s.fail("server", "died: %s", how)
+	}
+	if after > before+limits.leak {
+		return errFailed
+	}
+	if spin := s.share(500 * time.Millisecond); idle < limits.spinCPU && spin >= limits.spinCPU {
+		return s.fail("CPU", "%.0f %% of one CPU, with no client at all", spin*100)
+	}
+	return nil
+}
+
+func crossedWires(s *session) error {
+	const rounds, leavers = 5, 4
+	for range rounds {
+		var going []*client
+		var wg sync.WaitGroup
+		for range leavers {
+			c, err := s.dial(limits.tiny)
+			if err != nil {
+				return err
+			}
+			going = append(going, c)
+			wg.Go(func() {
+				c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+				c.Write(bytes.Repeat([]byte("somebody else's "), 256<<10)) // 4 MiB, unread
+			})
+		}
+		wg.Wait()
+		for i, c := range going {
+			if i%2 == 0 {
+				c.SetLinger(0)
+			}
+			c.Close()
+		}
+		// Each of the new ones is likely to get a number that was just freed.
+		for range 2 * leavers {
+			c, err := s.dial(0)
+			if err != nil {
+				return err
+			}
+			before := c.got
+			if err := c.ping(limits.newcomer); err != nil {
+				s.note("sent", "16 bytes from a new client, just after others had gone with data under way")
+				return s.fail("got back", "%v", c.outcome(before, pingSize, err))
+			}
+			c.CloseWrite()
+			if err := c.eof(limits.stalled); err != nil && err != errSilence {
+				s.note("sent", "16 bytes from a new client, just after others had gone with data under way")
+				return s.fail("got back", "the 16 bytes, and then: %v", err)
+			}
+			c.reset()
+		}
+	}
+	s.note("clients", "%d went with data under way, %d new ones got their own bytes only", rounds*leavers, 2*rounds*leavers)
+	return nil
+}
+
+func ignoresSIGTERM(s *session) error {
+	for range 10 {
+		if _, err := s.dial(0); err != nil {
+			return err
+		}
+	}
+	if err := s.clients[0].ping(limits.reply); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := s.server.signal(unix.SIGTERM); err != nil {
+		return err
+	}
+	for {
+		if _, dead := s.server.died(); dead {
+			s.note("SIGTERM", "with 10 clients connected: gone after %v", time.Since(begin).Round(time.Millisecond))
+			return nil
+		}
+		if time.Since(begin) > limits.term {
+			return s.fail("SIGTERM", "with 10 clients connected: still there after %v", limits.term)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func portStuck(s *session) error {
+	c, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	if err := c.ping(limits.reply); err != nil {
+		return err
+	}
+	old := s.server
+	old.stop()
+	// The kernel closes the dead server's end. Now the client closes its own,
+	// and the other is left in TIME_WAIT, which is what bind(2) may not mind.
+	c.Close()
+	left := ""
+	for deadline := time.Now().Add(limits.reply); left == "" && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		socks, err := procfs.TCP()
+		if err != nil {
+			return err
+		}
+		for _, sock := range socks {
+			if sock.Local == old.addr && sock.State == procfs.TCPTimeWait {
+				left = sock.State.String()
+			}
+		}
+	}
+	if left == "" {
+		return &cannotRun{"the killed server's connection did not stay in TIME_WAIT"}
+	}
+	s.note("killed", "with a client attached; its end of the connection stays in %s", left)
+	again, err := s.start(hardNOFILE())
+	if err != nil {
+		var start *startError
+		if errors.As(err, &start) {
+			s.note("started", "again on %s: %s", old.addr, start.reason)
+			if start.output != "" {
+				s.note("it said", "%s", start.output)
+			}
+			return errFailed
+		}
+		return err
+	}
+	s.server = again
+	if c, err = s.dial(0); err == nil {
+		err = c.ping(limits.reply)
+	}
+	return err
+}
+
+func edgeLost(s *session) error {
+	c, err := s.dial(0)
+	if err != nil {
+		return err
+	}
+	// The receive queue grows with use: tcp(7), tcp_rmem. Let it.
+	for range 16 {
+		if err := c.echo(limits.edge, limits.silence); err != nil {
+			return s.fail("got back", "%v", c.outcome(0, c.sent, err))
+		}
+	}
+	for range 4 {
+		before := c.got
+		var sent error
+		send := func() { sent = c.send(limits.edge, limits.reply) }
+		how := "in one piece"
+		if s.start == nil || len(s.server.pids) == 0 {
+			send()
+		} else {
+			// While the server is stopped, all of it arrives: one edge.
+			how = "while the server was stopped"
+			if err := s.pause(send); err != nil {
+				return err
+			}
+			if _, dead := s.server.died(); dead {
+				return &skip{"the server does not survive SIGSTOP and SIGCONT: see DIED_ON_SIGNAL"}
+			}
+		}
+		if sent != nil {
+			return sent
+		}
+		if err := c.receive(limits.edge, limits.silence, nil); err != nil {
+			s.note("sent", "%d bytes %s, and nothing after them", limits.edge, how)
+			return s.fail("got back", "%v", c.outcome(before, limits.edge, err))
+		}
+	}
+	s.note("sent", "4 times %d bytes in one edge, and nothing after them: all came back", limits.edge)
+	return nil
+}

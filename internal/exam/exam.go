@@ -1,0 +1,444 @@
+// Package exam grades a running TCP echo server. It knows the server as a
+// command and an address: it starts the command, talks to it over TCP, and
+// looks at its process through /proc: proc(5). It needs no tracing, no root
+// and no help from the server, which may be written in any language.
+//
+// [Checks] is the list of what it asks. [Run] asks it.
+package exam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options say what to grade and how.
+type Options struct {
+	// Command starts the server. {addr}, {host} and {port} in its words stand
+	// for an address of the examiner's choosing, another one for each start.
+	// Without them, the command listens on Addr by itself. An empty Command
+	// grades a server that runs already.
+	Command []string
+
+	Addr netip.AddrPort
+	PID  int // of a server that runs already; 0 if Addr is enough to find it
+
+	As   Profile
+	Only []string // the IDs of the checks to run, whatever As says
+
+	// Started and Finished, if not nil, are called for each check that is run,
+	// as it begins (the first of n is 1) and ends.
+	Started  func(i, n int, c Check)
+	Finished func(Result)
+}
+
+// A Profile says what the server claims to be.
+type Profile string
+
+const (
+	Echo Profile = "echo" // any echo server, made in whatever way
+	LT   Profile = "lt"   // one thread and level-triggered epoll(7)
+	ET   Profile = "et"   // one thread and edge-triggered epoll(7)
+)
+
+// A Verdict is the outcome of one check.
+type Verdict string
+
+const (
+	Pass  Verdict = "pass"
+	Fail  Verdict = "fail"
+	Skip  Verdict = "skip"  // it does not apply, or would tell nothing
+	Error Verdict = "error" // it could not be run
+)
+
+// A Status says how far the grading came.
+type Status string
+
+const (
+	StatusGraded        Status = "graded"
+	StatusNeverListened Status = "never listened"
+	StatusHang          Status = "hang"     // it listens and never answers
+	StatusNotEcho       Status = "not echo" // it answers something else
+	StatusInterrupted   Status = "interrupted"
+)
+
+// A Fact is one line of an explanation: "got back", "16 bytes, then silence".
+type Fact struct {
+	Label string `json:"label"`
+	Text  string `json:"text"`
+}
+
+// A Result is what a check found.
+type Result struct {
+	ID      string   `json:"id"`
+	Title   string   `json:"title"`
+	Verdict Verdict  `json:"verdict"`
+	Failure string   `json:"failure,omitempty"` // the ID again, if it failed
+	Reason  string   `json:"reason,omitempty"`  // for skip and error
+	Facts   []Fact   `json:"facts,omitempty"`
+	Usually string   `json:"usually,omitempty"`
+	Reread  []string `json:"reread,omitempty"`
+	Chapter string   `json:"chapter,omitempty"`
+	Seconds float64  `json:"seconds"`
+}
+
+// A Report is what there is to say about a server.
+type Report struct {
+	Status  Status    `json:"status"`
+	Problem string    `json:"problem,omitempty"` // why it was not graded
+	Output  string    `json:"output,omitempty"`  // what it printed last, then
+	Server  []string  `json:"server,omitempty"`
+	Addr    string    `json:"addr,omitempty"`
+	PID     int       `json:"pid,omitempty"`
+	As      Profile   `json:"as"`
+	Machine string    `json:"machine"`
+	Kernel  string    `json:"kernel"`
+	CPUs    int       `json:"cpus"`
+	Date    time.Time `json:"date"`
+	Seconds float64   `json:"seconds"`
+	Results []Result  `json:"checks"`
+}
+
+// Count returns how many checks ended with v.
+func (r *Report) Count(v Verdict) int {
+	n := 0
+	for _, res := range r.Results {
+		if res.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// Passed tells whether the server was graded and nothing was found wrong. A
+// check that could not be run is not a pass.
+func (r *Report) Passed() bool {
+	return r.Status == StatusGraded && r.Count(Pass) > 0 && r.Count(Fail)+r.Count(Error) == 0
+}
+
+// Selected returns the checks that o asks for, in the order of [Checks].
+func Selected(o Options) ([]Check, error) {
+	for _, id := range o.Only {
+		if !slices.ContainsFunc(Checks, func(c Check) bool { return c.ID == id }) {
+			return nil, fmt.Errorf("there is no check %q; there are %s", id, strings.Join(ids(), " "))
+		}
+	}
+	var list []Check
+	for _, c := range Checks {
+		if len(o.Only) == 0 && slices.Contains(c.For, o.As) || slices.Contains(o.Only, c.ID) {
+			list = append(list, c)
+		}
+	}
+	return list, nil
+}
+
+func ids() []string {
+	var list []string
+	for _, c := range Checks {
+		list = append(list, c.ID)
+	}
+	return list
+}
+
+// Run grades a server. The error is for options that make no sense; what is
+// wrong with the server is in the report. Processes that Run has started have
+// ended when it returns; if the examiner is killed, they are killed as well.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	checks, err := Selected(o)
+	if err != nil {
+		return nil, err
+	}
+	if len(o.Command) > 0 && o.PID != 0 {
+		return nil, errors.New("a command is a server to start, a PID is one that runs: give only one of them")
+	}
+	placeholder := false
+	if len(o.Command) > 0 {
+		_, placeholder = expand(o.Command, netip.AddrPort{})
+	}
+	if !o.Addr.IsValid() && !placeholder && o.PID == 0 {
+		return nil, errors.New("where does the server listen? give an address, or {addr} or {port} in the command")
+	}
+	var uts unix.Utsname
+	unix.Uname(&uts)
+	begin := time.Now()
+	report := &Report{
+		Status: StatusGraded, Server: o.Command, As: o.As, PID: o.PID, Date: begin.UTC().Truncate(time.Second),
+		Machine: runtime.GOARCH, Kernel: unix.ByteSliceToString(uts.Release[:]), CPUs: runtime.NumCPU(),
+	}
+	if o.Addr.IsValid() && !placeholder {
+		report.Addr = o.Addr.String()
+	}
+	defer func() { report.Seconds = time.Since(begin).Seconds() }()
+
+	raiseNOFILE()
+	g := &grading{options: o, placeholder: placeholder}
+	contact := false // has any check met the server?
+	for i, check := range checks {
+		if o.Started != nil {
+			o.Started(i+1, len(checks), check)
+		}
+		res, err := g.check(ctx, check)
+		if ctx.Err() != nil {
+			report.Status, report.Problem = StatusInterrupted, "interrupted"
+			return report, nil
+		}
+		// Before the first verdict, a server that does not start is a server
+		// that cannot be graded; later, it is a check that could not be run.
+		var start *startError
+		if !contact && errors.As(err, &start) {
+			report.Status, report.Problem, report.Output = start.status, start.reason, start.output
+			return report, nil
+		}
+		contact = contact || res.Verdict != Skip
+		report.Results = append(report.Results, res)
+		if o.Finished != nil {
+			o.Finished(res)
+		}
+		// A server without a first echo would fail everything, slowly, and the
+		// reader would learn no more.
+		var stop *stopGrading
+		if errors.As(err, &stop) {
+			report.Status, report.Problem = stop.status, stop.reason
+			for _, c := range checks[i+1:] {
+				res := c.result(Skip)
+				res.Reason = "not run: " + stop.reason
+				report.Results = append(report.Results, res)
+			}
+			break
+		}
+	}
+	return report, nil
+}
+
+// raiseNOFILE lets this process have as many descriptors as it may.
+var raiseNOFILE = sync.OnceFunc(func() {
+	var lim unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) == nil && lim.Cur < lim.Max {
+		lim.Cur = lim.Max
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &lim)
+	}
+})
+
+type grading struct {
+	options     Options
+	placeholder bool
+}
+
+// A session is what one check works with: a server, and clients that are gone
+// when the check has ended.
+type session struct {
+	ctx    context.Context
+	server *server
+	start  func(nofile uint64) (*server, error) // the server once more, nil if it was not started by us
+	facts  []Fact
+
+	mu      sync.Mutex
+	clients []*client
+}
+
+// note records what the check saw, for the explanation.
+func (s *session) note(label, format string, args ...any) {
+	s.facts = append(s.facts, Fact{label, fmt.Sprintf(format, args...)})
+}
+
+// fail is note, as the verdict.
+func (s *session) fail(label, format string, args ...any) error {
+	s.note(label, format, args...)
+	return errFailed
+}
+
+var errFailed = errors.New("failed")
+
+// skip and cannotRun are verdicts, stopGrading ends the whole exam.
+type (
+	skip        struct{ reason string }
+	cannotRun   struct{ reason string }
+	stopGrading struct {
+		status Status
+		reason string
+	}
+)
+
+func (e *skip) Error() string        { return e.reason }
+func (e *cannotRun) Error() string   { return e.reason }
+func (e *stopGrading) Error() string { return e.reason }
+
+// check runs one check, with a server of its own if we can start one.
+func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
+	begin := time.Now()
+	defer func() { res.Seconds = time.Since(begin).Seconds() }()
+
+	verdict := func(v Verdict, reason string, facts []Fact) Result {
+		res := c.result(v)
+		res.Reason, res.Facts = reason, facts
+		return res
+	}
+	own := len(g.options.Command) > 0
+	if c.starts && !own {
+		return verdict(Skip, "needs a server that the examiner has started itself", nil), nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, limits.check)
+	defer cancel()
+	s := &session{ctx: bounded}
+	if own {
+		addr := g.options.Addr
+		s.start = func(nofile uint64) (*server, error) {
+			if s.server != nil {
+				addr = s.server.addr
+			} else if g.placeholder {
+				if addr, err = freePort(); err != nil {
+					return nil, err
+				}
+			}
+			command, _ := expand(g.options.Command, addr)
+			return start(bounded, command, addr, nofile)
+		}
+	}
+	if enough, reason := enoughDescriptors(c.clients); !enough {
+		return verdict(Skip, reason, nil), nil
+	}
+	switch {
+	case c.nofile > 0:
+		// An interpreter may need more than that to start: then a few more.
+		for _, n := range []uint64{c.nofile, 2 * c.nofile, 8 * c.nofile} {
+			if s.server, err = s.start(n); err == nil {
+				s.note("limit", "RLIMIT_NOFILE %d, hard and soft", n)
+				break
+			}
+		}
+	case own:
+		s.server, err = s.start(hardNOFILE())
+	default:
+		s.server, err = attach(g.options.Addr, g.options.PID)
+	}
+	if err != nil {
+		return verdict(Error, "the server did not start: "+err.Error(), nil), err
+	}
+	defer s.server.stop()
+	if c.looks {
+		if err := s.server.canSee(); err != nil {
+			return verdict(Skip, err.Error(), nil), nil
+		}
+	}
+
+	defer s.resetAll()
+	finished := make(chan error, 1)
+	go func() { finished <- c.run(s) }()
+	select {
+	case err = <-finished:
+	case <-bounded.Done():
+		doing := s.server.doing()
+		s.resetAll() // which ends whatever the check waits for
+		s.server.stop()
+		<-finished
+		if ctx.Err() != nil {
+			return verdict(Error, "interrupted", nil), ctx.Err()
+		}
+		return verdict(Error, fmt.Sprintf("hang: no verdict within %v; the server was %s", limits.check, doing), s.facts), nil
+	}
+
+	var skipped *skip
+	var could *cannotRun
+	var stop *stopGrading
+	switch how, dead := s.server.died(); {
+	case errors.As(err, &skipped):
+		return verdict(Skip, skipped.reason, s.facts), nil
+	case errors.As(err, &could):
+		return verdict(Error, could.reason, s.facts), nil
+	case err == nil && (!dead || c.kills):
+		return verdict(Pass, "", s.facts), nil
+	case err == nil:
+		s.note("server", "died: %s", how)
+	case err != errFailed && !errors.As(err, &stop):
+		s.note("saw", "%v", err)
+	}
+	s.explain()
+	res = verdict(Fail, "", s.facts)
+	if stop != nil {
+		res.Usually = stop.reason
+	}
+	return res, err
+}
+
+// resetAll closes the clients with a RST: no TIME_WAIT stays behind, and the
+// next server can have the port.
+func (s *session) resetAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.clients {
+		c.reset()
+	}
+}
+
+// explain adds what the server is doing, or how it died.
+func (s *session) explain() {
+	how, dead := s.server.died()
+	if !dead {
+		s.note("server", "%s", s.state())
+		return
+	}
+	if !slices.ContainsFunc(s.facts, func(f Fact) bool { return f.Label == "server" }) {
+		s.note("server", "died: %s", how)
+	}
+	if out := s.server.lastWords(); out != "" {
+		s.note("it said", "%s", out)
+	}
+}
+
+// state is what the server is doing, and what lies in the queues of the
+// connections that have any.
+func (s *session) state() string {
+	text := s.server.doing()
+	socks, err := procfs.TCP()
+	if err != nil || len(s.server.pids) == 0 {
+		return text
+	}
+	fds, _ := procfs.FDs(s.server.pids[0])
+	shown := 0
+	for _, c := range s.clients {
+		if shown == 2 {
+			break // one would do to understand
+		}
+		sock, ok := c.serverEnd(socks)
+		if !ok || len(s.clients) > 1 && sock.RxQueue+sock.TxQueue == 0 {
+			continue
+		}
+		shown++
+		where := "a connection that was never accepted"
+		for _, fd := range fds {
+			if fd.Inode == sock.Inode && sock.Inode != 0 {
+				where = fmt.Sprintf("fd %d", fd.Num)
+			}
+		}
+		text += fmt.Sprintf("; %d bytes unread, %d unsent on %s", sock.RxQueue, sock.TxQueue, where)
+	}
+	return text
+}
+
+// hardNOFILE is the most descriptors that a server of ours may have.
+func hardNOFILE() uint64 {
+	lim, err := procfs.NOFILE(os.Getpid())
+	if err != nil {
+		return 1024
+	}
+	return min(lim.Hard, 1<<20)
+}
+
+func enoughDescriptors(clients int) (bool, string) {
+	need := uint64(clients + 200)
+	if have := hardNOFILE(); have < need {
+		return false, fmt.Sprintf("needs %d descriptors; the hard limit here is %d (ulimit -Hn)", need, have)
+	}
+	return true, ""
+}

@@ -1,0 +1,232 @@
+package exam
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// These checks look at how the server does it: its descriptors, its interest
+// lists and its threads, as /proc has them.
+
+// An accepted is the server's end of one of our connections.
+type accepted struct {
+	pid      int
+	fd       procfs.FD
+	epfd     int // the epoll instance that has the listener too; -1 if there is none
+	interest procfs.Interest
+	watched  bool // it is on that instance's interest list
+}
+
+// lookInside connects some clients, each of which is answered once and is then
+// silent, and finds the server's ends of the connections.
+func (s *session) lookInside() ([]accepted, error) {
+	const n = 5
+	var mine []*client
+	for range n {
+		c, err := s.dial(0)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.ping(limits.reply); err != nil {
+			return nil, err
+		}
+		mine = append(mine, c)
+	}
+	socks, err := procfs.TCP()
+	if err != nil {
+		return nil, err
+	}
+	inodes := make(map[uint64]bool)
+	for _, c := range mine {
+		if sock, ok := c.serverEnd(socks); ok && sock.Inode != 0 {
+			inodes[sock.Inode] = true
+		}
+	}
+	listening, err := listeners(s.server.addr)
+	if err != nil {
+		return nil, err
+	}
+	isListener := func(inode uint64) bool {
+		return slices.ContainsFunc(listening, func(l procfs.Socket) bool { return l.Inode == inode })
+	}
+	var found []accepted
+	for _, pid := range s.server.pids {
+		fds, err := procfs.FDs(pid)
+		if err != nil {
+			return nil, err
+		}
+		socket := make(map[int]uint64) // inode by number: older fdinfo has no ino
+		for _, fd := range fds {
+			socket[fd.Num] = fd.Inode
+		}
+		inode := func(i procfs.Interest) uint64 {
+			if i.Inode != 0 {
+				return i.Inode
+			}
+			return socket[i.FD]
+		}
+		epfd, interests := -1, []procfs.Interest(nil)
+		for _, fd := range fds {
+			if fd.Kind != procfs.KindEventpoll {
+				continue
+			}
+			list, err := procfs.Interests(pid, fd.Num)
+			if err != nil {
+				return nil, err
+			}
+			if slices.ContainsFunc(list, func(i procfs.Interest) bool { return isListener(inode(i)) }) {
+				epfd, interests = fd.Num, list
+			}
+		}
+		for _, fd := range fds {
+			if fd.Kind != procfs.KindSocket || !inodes[fd.Inode] {
+				continue
+			}
+			a := accepted{pid: pid, fd: fd, epfd: epfd}
+			for _, i := range interests {
+				if inode(i) == fd.Inode {
+					a.interest, a.watched = i, true
+				}
+			}
+			found = append(found, a)
+		}
+	}
+	if len(found) == 0 {
+		return nil, &cannotRun{"the server's ends of the connections are not among its descriptors"}
+	}
+	return found, nil
+}
+
+func blockingFD(s *session) error {
+	found, err := s.lookInside()
+	if err != nil {
+		return err
+	}
+	for _, a := range found {
+		if !a.fd.Nonblock() {
+			return s.fail("fdinfo", "fd %d of process %d has flags 0%o: no O_NONBLOCK (0%o)", a.fd.Num, a.pid, a.fd.Flags, unix.O_NONBLOCK)
+		}
+	}
+	s.note("fdinfo", "%d accepted sockets, all with O_NONBLOCK", len(found))
+	return nil
+}
+
+func notEpoll(s *session) error {
+	found, err := s.lookInside()
+	if err != nil {
+		return err
+	}
+	for _, a := range found {
+		if a.epfd < 0 {
+			return s.fail("fdinfo", "no epoll instance of process %d has the listening socket on its interest list", a.pid)
+		}
+		if !a.watched {
+			return s.fail("fdinfo", "the epoll instance on fd %d has the listener on its interest list, but not the client on fd %d", a.epfd, a.fd.Num)
+		}
+	}
+	s.note("fdinfo", "the epoll instance on fd %d has the listener and %d clients on its interest list", found[0].epfd, len(found))
+	return nil
+}
+
+// trigger checks how the clients are registered, if they are: if not, NOT_EPOLL
+// says so.
+func (s *session) trigger(edge bool) error {
+	found, err := s.lookInside()
+	if err != nil {
+		return err
+	}
+	for _, a := range found {
+		if !a.watched {
+			return &skip{"the clients are not on an interest list: see NOT_EPOLL"}
+		}
+		if (a.interest.Events&unix.EPOLLET != 0) != edge {
+			return s.fail("fdinfo", "the client on fd %d is registered for %v", a.fd.Num, a.interest.Events.Asked())
+		}
+	}
+	s.note("fdinfo", "%d clients are registered for %v", len(found), found[0].interest.Events.Asked())
+	return nil
+}
+
+func notLevel(s *session) error { return s.trigger(false) }
+func notEdge(s *session) error  { return s.trigger(true) }
+
+func epolloutArmed(s *session) error {
+	found, err := s.lookInside()
+	if err != nil {
+		return err
+	}
+	for _, a := range found {
+		if a.watched && a.interest.Events&unix.EPOLLOUT != 0 && a.interest.Events&unix.EPOLLET == 0 {
+			return s.fail("fdinfo", "the client on fd %d has got all its bytes and is registered for %v", a.fd.Num, a.interest.Events.Asked())
+		}
+	}
+	s.note("fdinfo", "%d idle clients, none registered for EPOLLOUT", len(found))
+	return nil
+}
+
+func manyThreads(s *session) error {
+	var mine []*client
+	for range 16 {
+		c, err := s.dial(0)
+		if err != nil {
+			return err
+		}
+		if err := c.ping(limits.reply); err != nil {
+			return err
+		}
+		mine = append(mine, c)
+	}
+	used := func() map[int]time.Duration {
+		sum := make(map[int]time.Duration)
+		for _, pid := range s.server.pids {
+			threads, _ := procfs.ThreadCPU(pid)
+			for tid, t := range threads {
+				sum[tid] = t
+			}
+		}
+		return sum
+	}
+	before := used()
+	end := time.Now().Add(time.Second)
+	var wg sync.WaitGroup
+	errs := make(chan error, len(mine))
+	for _, c := range mine {
+		wg.Go(func() {
+			var err error
+			for err == nil && time.Now().Before(end) && s.ctx.Err() == nil {
+				err = c.echo(4<<10, limits.silence)
+			}
+			errs <- err
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	var all, most time.Duration
+	working := 0
+	for tid, t := range used() {
+		t -= before[tid]
+		all, most = all+t, max(most, t)
+		if t > time.Millisecond {
+			working++
+		}
+	}
+	if all <= 0 {
+		return &cannotRun{"the server's threads used no CPU time at all"}
+	}
+	part := float64(most) / float64(all)
+	s.note("threads", "%d worked; the busiest used %.0f %% of their CPU time", working, part*100)
+	if part < limits.oneThread {
+		return errFailed
+	}
+	return nil
+}

@@ -1,0 +1,466 @@
+package exam
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// A server is the process that is being graded: one that we started, or one
+// that was there.
+type server struct {
+	addr netip.AddrPort
+	pids []int // who has the listening socket; empty if we may not see
+
+	cmd    *exec.Cmd // nil if we did not start it
+	guard  *exec.Cmd // kills cmd's process group if we die
+	output *tail
+	exited chan struct{} // closed when cmd has been waited for
+	said   chan struct{} // closed when nobody can print any more
+}
+
+// A startError says why there is nothing to grade.
+type startError struct {
+	status Status
+	reason string
+	output string // what the server printed last
+}
+
+func (e *startError) Error() string {
+	if e.output == "" {
+		return e.reason
+	}
+	return e.reason + "\n" + e.output
+}
+
+// start runs the command and waits until it listens. nofile limits its
+// descriptors, hard and soft: getrlimit(2), RLIMIT_NOFILE.
+func start(ctx context.Context, command []string, addr netip.AddrPort, nofile uint64) (*server, error) {
+	path, err := exec.LookPath(command[0])
+	if err != nil {
+		return nil, &startError{StatusNeverListened, fmt.Sprintf("%s: no such program, or it may not be executed", command[0]), ""}
+	}
+	if socks, err := listeners(addr); err == nil && len(socks) > 0 {
+		return nil, &startError{StatusNeverListened, fmt.Sprintf("%s is taken already%s: stop it, or let the command take {port}", addr, whoHas(socks)), ""}
+	}
+
+	s := &server{addr: addr, output: new(tail), exited: make(chan struct{}), said: make(chan struct{})}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	// A shell sets the limit and becomes the server: same process, same PID.
+	s.cmd = exec.Command("/bin/sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`,
+		strconv.FormatUint(nofile, 10), path}, command[1:]...)...)
+	s.cmd.Stdout, s.cmd.Stderr = w, w
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
+	err = launch(s.cmd)
+	w.Close()
+	if err != nil {
+		r.Close()
+		return nil, &startError{StatusNeverListened, err.Error(), ""}
+	}
+	go func() {
+		io.Copy(s.output, r)
+		r.Close()
+		close(s.said)
+	}()
+	go func() {
+		s.cmd.Wait()
+		close(s.exited)
+	}()
+	// If we are killed, the pipe closes, read returns, and so ends the group.
+	s.guard = exec.Command("/bin/sh", "-c", `read -r _; kill -KILL -"$0"`, strconv.Itoa(s.cmd.Process.Pid))
+	s.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if _, err := s.guard.StdinPipe(); err == nil {
+		err = s.guard.Start()
+	}
+	if err != nil {
+		s.stop()
+		return nil, err
+	}
+	if err := s.awaitListener(ctx); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *server) awaitListener(ctx context.Context) error {
+	deadline := time.Now().Add(limits.startup)
+	exited := s.exited
+	var verdict string
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		socks, err := listeners(s.addr)
+		if err != nil {
+			return err
+		}
+		if len(socks) > 0 {
+			s.pids = ownersOf(socks)
+			return nil
+		}
+		if time.Now().After(deadline) {
+			if verdict == "" {
+				verdict = fmt.Sprintf("%s runs, but did not listen on %s within %v%s",
+					s.name(), s.addr, limits.startup, s.elsewhere())
+			}
+			return &startError{StatusNeverListened, verdict, s.lastWords()}
+		}
+		select {
+		case <-exited:
+			exited = nil
+			verdict = fmt.Sprintf("%s ended (%s) and never listened on %s", s.name(), s.cmd.ProcessState, s.addr)
+			deadline = time.Now() // look once more: it may have been just in time
+			if s.cmd.ProcessState.Success() {
+				deadline = time.Now().Add(time.Second) // or left a daemon behind
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// lastWords is what the server printed last.
+func (s *server) lastWords() string {
+	select {
+	case <-s.said:
+	case <-time.After(200 * time.Millisecond): // somebody lives and may print more
+	}
+	return s.output.String()
+}
+
+// elsewhere names the addresses that the started processes listen on instead.
+func (s *server) elsewhere() string {
+	family, _ := procfs.Descendants(s.cmd.Process.Pid)
+	family = append(family, s.cmd.Process.Pid)
+	socks, _ := procfs.TCP()
+	var found []string
+	for _, sock := range socks {
+		if sock.State != procfs.TCPListen {
+			continue
+		}
+		for _, pid := range ownersOf([]procfs.Socket{sock}) {
+			if slices.Contains(family, pid) {
+				found = append(found, sock.Local.String())
+			}
+		}
+	}
+	if found == nil {
+		return ""
+	}
+	return fmt.Sprintf("; it listens on %s: say so with -addr, or use {addr} or {port} in the command", strings.Join(found, ", "))
+}
+
+func (s *server) name() string { return s.cmd.Args[4] }
+
+// attach finds a server that runs already.
+func attach(addr netip.AddrPort, pid int) (*server, error) {
+	all, err := procfs.TCP()
+	if err != nil {
+		return nil, err
+	}
+	var mine []procfs.Socket
+	for _, sock := range all {
+		if sock.State != procfs.TCPListen || addr.IsValid() && !covers(sock.Local, addr) {
+			continue
+		}
+		if pid == 0 || slices.Contains(ownersOf([]procfs.Socket{sock}), pid) {
+			mine = append(mine, sock)
+		}
+	}
+	switch {
+	case len(mine) == 0 && pid != 0:
+		return nil, &startError{StatusNeverListened, fmt.Sprintf("process %d has no listening TCP socket that we may see", pid), ""}
+	case len(mine) == 0:
+		return nil, &startError{StatusNeverListened, fmt.Sprintf("nobody listens on %s: start the server first, or give its command after --", addr), ""}
+	}
+	if !addr.IsValid() {
+		var ports []string
+		for _, sock := range mine {
+			if p := strconv.Itoa(int(sock.Local.Port())); !slices.Contains(ports, p) {
+				ports = append(ports, p)
+			}
+		}
+		if len(ports) > 1 {
+			return nil, &startError{StatusNeverListened, fmt.Sprintf("process %d listens on the ports %s: choose one with -addr", pid, strings.Join(ports, ", ")), ""}
+		}
+		addr = mine[0].Local
+		if addr.Addr().IsUnspecified() {
+			addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
+		}
+	}
+	return &server{addr: addr, pids: ownersOf(mine)}, nil
+}
+
+// listeners returns the listening sockets that a client of addr would reach.
+func listeners(addr netip.AddrPort) ([]procfs.Socket, error) {
+	all, err := procfs.TCP()
+	return slices.DeleteFunc(all, func(s procfs.Socket) bool {
+		return s.State != procfs.TCPListen || !covers(s.Local, addr)
+	}), err
+}
+
+func covers(local, addr netip.AddrPort) bool {
+	return local.Port() == addr.Port() && (local.Addr() == addr.Addr() || local.Addr().IsUnspecified())
+}
+
+func ownersOf(socks []procfs.Socket) []int {
+	var inodes []uint64
+	for _, s := range socks {
+		inodes = append(inodes, s.Inode)
+	}
+	owners, _ := procfs.Owners(inodes...)
+	var pids []int
+	for _, list := range owners {
+		for _, o := range list {
+			pids = append(pids, o.PID)
+		}
+	}
+	slices.Sort(pids)
+	return slices.Compact(pids)
+}
+
+func whoHas(socks []procfs.Socket) string {
+	for _, pid := range ownersOf(socks) {
+		if args, err := procfs.Cmdline(pid); err == nil && len(args) > 0 {
+			return fmt.Sprintf(" by process %d (%s)", pid, strings.Join(args, " "))
+		}
+	}
+	return ""
+}
+
+// died tells whether a server that we started has ended, and how.
+func (s *server) died() (how string, dead bool) {
+	if s.cmd == nil || slices.ContainsFunc(s.pids, alive) {
+		return "", false
+	}
+	select {
+	case <-s.exited:
+		return s.cmd.ProcessState.String(), true
+	case <-time.After(200 * time.Millisecond): // not our child, but its child
+	}
+	return "the process that listened is gone", len(s.pids) > 0
+}
+
+// signal sends sig to the processes that have the listening socket.
+func (s *server) signal(sig unix.Signal) error {
+	for _, pid := range s.pids {
+		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
+			return os.NewSyscallError("kill", err)
+		}
+	}
+	return nil
+}
+
+// stop kills what start started, children and daemons too, and waits for it.
+func (s *server) stop() {
+	if s.cmd == nil {
+		return
+	}
+	family, _ := procfs.Descendants(s.cmd.Process.Pid)
+	unix.Kill(-s.cmd.Process.Pid, unix.SIGKILL)
+	for _, pid := range append(family, s.pids...) {
+		unix.Kill(pid, unix.SIGKILL)
+	}
+	<-s.exited
+	deadline := time.Now().Add(5 * time.Second)
+	for _, pid := range append(family, s.pids...) {
+		for alive(pid) && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if s.guard != nil && s.guard.Process != nil {
+		s.guard.Process.Kill()
+		s.guard.Wait()
+	}
+}
+
+// alive is false as soon as a process has closed its descriptors.
+func alive(pid int) bool {
+	p, err := procfs.Stat(pid)
+	return err == nil && p.State != 'Z' && p.State != 'X'
+}
+
+// cpu is the time on a CPU of all live threads of the server.
+func (s *server) cpu() time.Duration {
+	var sum time.Duration
+	for _, pid := range s.pids {
+		t, _ := procfs.CPU(pid)
+		sum += t
+	}
+	return sum
+}
+
+// rss is the resident memory of the server's processes in bytes.
+func (s *server) rss() int64 {
+	var sum int64
+	for _, pid := range s.pids {
+		m, _ := procfs.MemoryOf(pid)
+		sum += m.RSS
+	}
+	return sum
+}
+
+// descriptors is how many the server's processes have open.
+func (s *server) descriptors() int {
+	sum := 0
+	for _, pid := range s.pids {
+		n, _ := procfs.FDCount(pid)
+		sum += n
+	}
+	return sum
+}
+
+// canSee tells whether /proc shows us the server's descriptors and threads.
+func (s *server) canSee() error {
+	if len(s.pids) == 0 {
+		return errors.New("cannot see which process listens: it belongs to another user or container")
+	}
+	for _, pid := range s.pids {
+		if _, err := procfs.FDCount(pid); errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("process %d belongs to another user: run the examiner as that user", pid)
+		}
+	}
+	return nil
+}
+
+// doing says in words what the server's main threads are at.
+func (s *server) doing() string {
+	if how, dead := s.died(); dead {
+		return "died: " + how
+	}
+	if len(s.pids) == 0 {
+		return "cannot be seen from here"
+	}
+	threads, err := procfs.Threads(s.pids[0])
+	if err != nil || len(threads) == 0 {
+		return "cannot be seen from here"
+	}
+	// The thread that has worked most is the one to ask.
+	t := slices.MaxFunc(threads, func(a, b procfs.Thread) int { return int(a.CPU - b.CPU) })
+	if main := threads[0]; main.Syscall.Name != "futex" && main.State != 'R' {
+		t = main
+	}
+	switch {
+	case t.State == 'R':
+		return "running"
+	case t.State == 'T' || t.State == 't':
+		return "stopped"
+	case t.Syscall.State == procfs.SyscallBlocked:
+		return "asleep in " + t.Syscall.String()
+	}
+	return "asleep"
+}
+
+// Two goroutines of one examiner, or two examiners, must not choose the same
+// port; and clients' ports, which the kernel takes from ip_local_port_range,
+// must stay out of the way. Hence below it, at random, and each one only once.
+var ports struct {
+	sync.Mutex
+	used map[int]bool
+}
+
+func freePort() (netip.AddrPort, error) {
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.used == nil {
+		ports.used = make(map[int]bool)
+	}
+	for range 1000 {
+		port := 10000 + rand.IntN(20000)
+		if ports.used[port] {
+			continue
+		}
+		ports.used[port] = true
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
+		if bindable(addr) {
+			return addr, nil
+		}
+	}
+	return netip.AddrPort{}, errors.New("no free port between 10000 and 30000")
+}
+
+// bindable tells whether bind(2) would let a server without SO_REUSEADDR have
+// the address.
+func bindable(addr netip.AddrPort) bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.Bind(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}) == nil
+}
+
+// expand fills in the address that the command shall listen on. It reports
+// whether the command had a place for it.
+func expand(command []string, addr netip.AddrPort) ([]string, bool) {
+	r := strings.NewReplacer("{addr}", addr.String(), "{host}", addr.Addr().String(), "{port}", strconv.Itoa(int(addr.Port())))
+	out := make([]string, len(command))
+	for i, word := range command {
+		out[i] = r.Replace(word)
+	}
+	return out, !slices.Equal(out, command)
+}
+
+// PR_SET_PDEATHSIG kills the child when the *thread* that started it ends, not
+// the process: prctl(2). So all are started by one thread that never ends.
+var launcher = sync.OnceValue(func() chan func() {
+	ch := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range ch {
+			f()
+		}
+	}()
+	return ch
+})
+
+func launch(cmd *exec.Cmd) error {
+	result := make(chan error)
+	launcher() <- func() { result <- cmd.Start() }
+	return <-result
+}
+
+// tail keeps the end of what the server prints, and never makes it wait.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > 64<<10 {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-32<<10:]...)
+	}
+	return len(p), nil
+}
+
+// String returns the last lines, at most twelve.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := bytes.Split(bytes.TrimRight(t.buf, "\n"), []byte("\n"))
+	lines = lines[max(0, len(lines)-12):]
+	return string(bytes.Join(lines, []byte("\n")))
+}

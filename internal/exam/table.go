@@ -1,0 +1,228 @@
+package exam
+
+import "time"
+
+// limits has every threshold of every check. Those on the server are where
+// real servers were seen to separate.
+var limits = struct {
+	startup time.Duration // from start to listening; an interpreter or "go run" takes its time
+	check   time.Duration // for one check: then it is a hang
+	connect time.Duration // for a client's connect(2)
+
+	first    time.Duration // for the first answer of all
+	reply    time.Duration // for an answer when nothing else goes on
+	prompt   time.Duration // for an answer while others keep the server busy
+	newcomer time.Duration // for a new client's answer meanwhile
+	silence  time.Duration // no byte for so long: nothing will come
+	stalled  time.Duration // the server took no byte for so long: it has stopped reading
+
+	message int   // bytes: more than the kernel's buffers swallow (loopback: 4 to 8 MiB)
+	flood   int   // bytes offered to see who buffers without limit
+	growth  int64 // bytes of resident memory that a client which never reads may cost
+	tiny    int   // bytes of SO_RCVBUF of the slow client
+	sip     int   // bytes that it reads at a time
+	edge    int   // bytes in one edge: several reads of anybody's
+
+	idle      int           // clients that say nothing
+	watch     time.Duration // how long CPU time is measured
+	idleCPU   float64       // share of one CPU that is still idle
+	spinCPU   float64       // share of one CPU that is spinning
+	fewFDs    uint64        // RLIMIT_NOFILE of the server that runs out
+	manyFDs   int           // clients that it gets
+	burst     int           // clients that connect at once
+	burstTime time.Duration
+	churn     int           // clients that come and go
+	unread    int           // clients that go with unread data
+	leak      int           // descriptors that may be more after that
+	resets    int           // clients that go with a RST
+	term      time.Duration // from SIGTERM to the end
+	oneThread float64       // share of the CPU time that the busiest thread must have
+}{
+	startup: 20 * time.Second, check: 60 * time.Second, connect: 5 * time.Second,
+	first: 5 * time.Second, reply: 2 * time.Second, prompt: 500 * time.Millisecond, newcomer: 3 * time.Second,
+	silence: 3 * time.Second, stalled: 250 * time.Millisecond,
+	message: 16 << 20, flood: 64 << 20, growth: 24 << 20, tiny: 16 << 10, sip: 32 << 10, edge: 256 << 10,
+	idle: 1000, watch: 2 * time.Second, idleCPU: 0.02, spinCPU: 0.5,
+	fewFDs: 32, manyFDs: 60, burst: 5000, burstTime: 14 * time.Second,
+	churn: 2000, unread: 150, leak: 5, resets: 60,
+	term: 2500 * time.Millisecond, oneThread: 0.6,
+}
+
+// A Check asks one question about a server.
+type Check struct {
+	ID      string    // never changes
+	Title   string    // what a server does that passes
+	For     []Profile // who has to pass it
+	Usually string    // what is wrong, most of the time
+	Reread  []string  // man pages: page(section) "Heading"
+	Chapter string    // the chapter that teaches it
+
+	run     func(*session) error
+	starts  bool   // must start the server itself: it limits, signals or restarts it
+	looks   bool   // must see its process in /proc
+	kills   bool   // the server is expected to end
+	nofile  uint64 // RLIMIT_NOFILE for the server, if not what we have
+	clients int    // descriptors that the examiner needs
+}
+
+func (c Check) result(v Verdict) Result {
+	r := Result{ID: c.ID, Title: c.Title, Verdict: v}
+	if v == Fail {
+		r.Failure, r.Usually, r.Reread, r.Chapter = c.ID, c.Usually, c.Reread, c.Chapter
+	}
+	return r
+}
+
+const (
+	chapter1 = "docs/01-blocking.md"
+	chapter2 = "docs/02-nonblocking.md"
+	chapter3 = "docs/03-epoll-level-triggered.md"
+	chapter4 = "docs/04-epoll-edge-triggered.md"
+)
+
+var (
+	everybody = []Profile{Echo, LT, ET}
+	epollers  = []Profile{LT, ET}
+)
+
+// Checks is every check, in the order in which they are run.
+var Checks = []Check{
+	{
+		ID: "NO_REPLY", Title: "every message is answered, even a single byte", For: everybody, run: noReply,
+		Usually: "read(2) is called until a buffer or a line is full, but a client may send less and wait",
+		Reread:  []string{`read(2) "RETURN VALUE"`}, Chapter: chapter1,
+	},
+	{
+		ID: "WRONG_BYTES", Title: "what comes back is what was sent, whatever the bytes", For: everybody, run: wrongBytes,
+		Usually: "data is treated as text: a NUL ends it, or a line end is changed",
+		Reread:  []string{`read(2) "RETURN VALUE"`, `write(2) "DESCRIPTION"`}, Chapter: chapter1,
+	},
+	{
+		ID: "ONE_AT_A_TIME", Title: "two clients, both open, are answered in turn", For: everybody, run: oneAtATime,
+		Usually: "the server sleeps in read(2) on one client and does not see the other",
+		Reread:  []string{`epoll(7) "DESCRIPTION"`, `accept(2) "DESCRIPTION"`}, Chapter: chapter2,
+	},
+	{
+		ID: "LOST_BYTES", Title: "a reader that stalls still gets every byte", For: everybody, run: lostBytes,
+		Usually: "write(2) returned less than it was given, and the rest was dropped",
+		Reread:  []string{`write(2) "RETURN VALUE"`}, Chapter: chapter3,
+	},
+	{
+		ID: "STUCK_WRITER", Title: "a slow reader with a small buffer gets every byte", For: everybody, run: stuckWriter,
+		Usually: "after EAGAIN the rest is never sent, or is sent again from its beginning",
+		Reread:  []string{`write(2) "RETURN VALUE"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "UNBOUNDED_BUFFER", Title: "a client that never reads costs little memory", For: everybody, run: unboundedBuffer, looks: true,
+		Usually: "the server goes on reading from a client that does not take its answers",
+		Reread:  []string{`tcp(7) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "SLOW_READER_BLOCKS", Title: "a client that never reads holds up nobody else", For: everybody, run: slowReaderBlocks,
+		Usually: "write(2) sleeps because that client's descriptor is blocking, or the loop repeats it until all is sent",
+		Reread:  []string{`write(2) "ERRORS"`, `fcntl(2) "File status flags"`}, Chapter: chapter2,
+	},
+	{
+		ID: "HALF_CLOSE_LOST", Title: "after shutdown(SHUT_WR) a client gets all it is owed, then EOF", For: everybody, run: halfClose,
+		Usually: "read(2) returned 0 and the connection was closed with data still pending",
+		Reread:  []string{`shutdown(2) "DESCRIPTION"`, `read(2) "RETURN VALUE"`}, Chapter: chapter3,
+	},
+	{
+		ID: "DIED_ON_RESET", Title: "clients that reset their connection harm nobody else", For: everybody, run: diedOnReset,
+		Usually: "ECONNRESET or EPIPE ends the process, or SIGPIPE does (send(2), MSG_NOSIGNAL)",
+		Reread:  []string{`write(2) "ERRORS"`, `send(2) "The flags argument"`, `tcp(7) "Error handling"`}, Chapter: chapter1,
+	},
+	{
+		ID: "DIED_OUT_OF_FDS", Title: "out of descriptors, it still serves the clients it has", For: everybody, run: diedOutOfFDs,
+		starts: true, nofile: limits.fewFDs, looks: true,
+		Usually: "EMFILE from accept(2) is taken for a fatal error",
+		Reread:  []string{`accept(2) "ERRORS"`, `getrlimit(2) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "SPINS_OUT_OF_FDS", Title: "out of descriptors, it sleeps", For: everybody, run: spinsOutOfFDs,
+		starts: true, nofile: limits.fewFDs, looks: true,
+		Usually: "a level-triggered listener is reported again and again while accept(2) fails",
+		Reread:  []string{`accept(2) "ERRORS"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "DEAF_AFTER_OUT_OF_FDS", Title: "when descriptors are free again, it accepts again", For: everybody, run: deafOutOfFDs,
+		starts: true, nofile: limits.fewFDs, looks: true,
+		Usually: "the listener was unregistered, or its one edge was used up, and nothing asks again",
+		Reread:  []string{`accept(2) "ERRORS"`, `epoll(7) "Questions and answers"`}, Chapter: chapter4,
+	},
+	{
+		ID: "BUSY_LOOP", Title: "1000 idle clients cost no CPU time", For: everybody, run: busyLoop, looks: true, clients: limits.idle,
+		Usually: "the loop asks everybody instead of sleeping, or EPOLLOUT is asked for with nothing to write",
+		Reread:  []string{`epoll_wait(2) "DESCRIPTION"`, `epoll(7) "Level-triggered and edge-triggered"`}, Chapter: chapter3,
+	},
+	{
+		ID: "STARVED", Title: "clients that never stop sending leave room for others", For: everybody, run: starved,
+		Usually: "one client is read until EAGAIN, which never comes",
+		Reread:  []string{`epoll(7) "Possible pitfalls and ways to avoid them"`}, Chapter: chapter4,
+	},
+	{
+		ID: "ACCEPT_LOST", Title: "5000 clients that connect at once are all served", For: everybody, run: acceptLost, clients: limits.burst,
+		Usually: "one accept(2) for each edge: several clients in one edge, and all but the first wait",
+		Reread:  []string{`epoll(7) "Questions and answers"`, `listen(2) "DESCRIPTION"`}, Chapter: chapter4,
+	},
+	{
+		ID: "DIED_ON_SIGNAL", Title: "it is stopped and continued, and serves on", For: everybody, run: diedOnSignal, starts: true, looks: true,
+		Usually: "EINTR from epoll_wait(2) is taken for a fatal error",
+		Reread:  []string{`signal(7) "Interruption of system calls and library functions by stop signals"`, `epoll_wait(2) "ERRORS"`}, Chapter: chapter3,
+	},
+	{
+		ID: "FD_LEAK", Title: "clients that have gone leave no descriptor behind", For: everybody, run: fdLeak, looks: true,
+		Usually: "shutdown(2) without close(2), or an error path without close(2)",
+		Reread:  []string{`close(2) "DESCRIPTION"`, `shutdown(2) "DESCRIPTION"`}, Chapter: chapter1,
+	},
+	{
+		ID: "CROSSED_WIRES", Title: "a new client gets its own bytes and nobody else's", For: everybody, run: crossedWires,
+		Usually: "state kept by descriptor number outlives the connection, and the number is used again",
+		Reread:  []string{`close(2) "NOTES"`, `epoll(7) "Possible pitfalls and ways to avoid them"`}, Chapter: chapter3,
+	},
+	{
+		ID: "IGNORES_SIGTERM", Title: "SIGTERM ends it, clients or not", For: everybody, run: ignoresSIGTERM, starts: true, looks: true, kills: true,
+		Usually: "the signal is caught or ignored, and nothing wakes the loop to see it",
+		Reread:  []string{`signal(7) "Standard signals"`, `epoll_wait(2) "DESCRIPTION"`}, Chapter: chapter1,
+	},
+	{
+		ID: "PORT_STUCK", Title: "killed with a client attached, it can be started again at once", For: everybody, run: portStuck, starts: true, looks: true, kills: true,
+		Usually: "bind(2) without SO_REUSEADDR fails while an old connection is in TIME_WAIT",
+		Reread:  []string{`socket(7) "Socket options"`, `bind(2) "ERRORS"`}, Chapter: chapter1,
+	},
+	{
+		ID: "EDGE_LOST", Title: "much data in one edge, then silence: all of it is answered", For: everybody, run: edgeLost,
+		Usually: "one read(2) for each edge: what it left is only noticed when more arrives",
+		Reread:  []string{`epoll(7) "Level-triggered and edge-triggered"`, `epoll(7) "Questions and answers"`}, Chapter: chapter4,
+	},
+	{
+		ID: "BLOCKING_FD", Title: "every accepted socket has O_NONBLOCK", For: epollers, run: blockingFD, looks: true,
+		Usually: "O_NONBLOCK was set on the listener alone, and accept(2) does not inherit it",
+		Reread:  []string{`accept(2) "DESCRIPTION"`, `fcntl(2) "File status flags"`}, Chapter: chapter2,
+	},
+	{
+		ID: "NOT_EPOLL", Title: "the listener and the clients are in one epoll instance", For: epollers, run: notEpoll, looks: true,
+		Usually: "another call than epoll_wait(2) waits for the clients",
+		Reread:  []string{`epoll_create1(2) "epoll_create1()"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "NOT_LEVEL", Title: "clients are registered level-triggered", For: []Profile{LT}, run: notLevel, looks: true,
+		Usually: "EPOLLET is in the events",
+		Reread:  []string{`epoll(7) "Level-triggered and edge-triggered"`}, Chapter: chapter3,
+	},
+	{
+		ID: "NOT_EDGE", Title: "clients are registered edge-triggered", For: []Profile{ET}, run: notEdge, looks: true,
+		Usually: "EPOLLET is not in the events",
+		Reread:  []string{`epoll(7) "Level-triggered and edge-triggered"`}, Chapter: chapter4,
+	},
+	{
+		ID: "EPOLLOUT_ALWAYS_ARMED", Title: "EPOLLOUT is asked for only while something is pending", For: []Profile{LT}, run: epolloutArmed, looks: true,
+		Usually: "EPOLLOUT was never taken back after the last byte was written",
+		Reread:  []string{`epoll_ctl(2) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "MANY_THREADS", Title: "one thread does the serving", For: epollers, run: manyThreads, looks: true,
+		Usually: "each client has a thread or a goroutine of its own",
+		Reread:  []string{`pthreads(7) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+}

@@ -1,0 +1,106 @@
+package exam
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// A Style says how results are printed for people.
+type Style struct {
+	Width   int  // columns
+	Color   bool // for a terminal
+	Verbose bool // what was seen, for passed checks too
+}
+
+var colors = map[Verdict]string{Pass: "\x1b[32m", Fail: "\x1b[31m", Skip: "\x1b[33m", Error: "\x1b[35m"}
+
+// Text is the result as a colleague would explain it: a line, and for a check
+// that was not passed what was sent, what came back, and what to read.
+func (st Style) Text(r Result) string {
+	verdict := strings.ToUpper(string(r.Verdict))
+	line := fmt.Sprintf("%-6s%-22s", verdict, r.ID)
+	if st.Color {
+		line = colors[r.Verdict] + fmt.Sprintf("%-6s", verdict) + "\x1b[0m" + fmt.Sprintf("%-22s", r.ID)
+	}
+	var b strings.Builder
+	st.wrap(&b, line, 28, r.Title)
+	if r.Reason != "" {
+		st.field(&b, "because", r.Reason)
+	}
+	if r.Verdict != Fail && !st.Verbose {
+		return b.String()
+	}
+	for _, f := range r.Facts {
+		st.field(&b, f.Label, f.Text)
+	}
+	if r.Verdict == Fail {
+		st.field(&b, "usually", r.Usually)
+		reread := strings.Join(r.Reread, " · ")
+		if _, err := os.Stat(r.Chapter); err == nil { // we are in the repository
+			reread += " · " + r.Chapter
+		}
+		st.field(&b, "reread", reread)
+	}
+	return b.String()
+}
+
+func (st Style) field(b *strings.Builder, label, text string) {
+	for _, line := range strings.Split(text, "\n") {
+		st.wrap(b, fmt.Sprintf("      %-10s", label), 16, line)
+		label = ""
+	}
+}
+
+// wrap writes text behind a head that ends at column indent, and goes on at
+// that column where the line would be too wide.
+func (st Style) wrap(b *strings.Builder, head string, indent int, text string) {
+	column := indent
+	if st.Width-indent < 24 { // a narrow terminal: the text gets lines of its own
+		head, indent = head+"\n"+strings.Repeat(" ", 8), 8
+		column = indent
+	}
+	b.WriteString(head)
+	for i, word := range strings.Fields(text) {
+		n := len([]rune(word))
+		switch {
+		case i == 0:
+		case column+1+n > st.Width:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	b.WriteByte('\n')
+}
+
+// Summary is the last line.
+func (r *Report) Summary() string {
+	var failed []string
+	for _, res := range r.Results {
+		if res.Verdict == Fail {
+			failed = append(failed, res.ID)
+		}
+	}
+	if r.Status == StatusHang || r.Status == StatusNotEcho {
+		return fmt.Sprintf("%s; the other %d checks were not run", r.Problem, r.Count(Skip))
+	}
+	text := fmt.Sprintf("%d checks in %.1f s: %d passed", len(r.Results), r.Seconds, r.Count(Pass))
+	if len(failed) > 0 {
+		text += fmt.Sprintf(", %d failed (%s)", len(failed), strings.Join(failed, " "))
+	}
+	if n := r.Count(Skip); n > 0 {
+		text += fmt.Sprintf(", %d skipped", n)
+	}
+	if n := r.Count(Error); n > 0 {
+		text += fmt.Sprintf(", %d could not be run", n)
+	}
+	if r.Status == StatusInterrupted {
+		text += "; then it was interrupted"
+	}
+	return text
+}

@@ -1,0 +1,192 @@
+package procfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"time"
+)
+
+// Thread is what proc(5), /proc/pid/task, tells of one thread.
+type Thread struct {
+	PID, TID int
+	Name     string // the comm, see [Process]; each thread has its own
+
+	// State is R S D T t or Z, see [Process]. A thread is in a state just
+	// before it leaves the CPU for it: that it has left, and that CPU is final,
+	// shows when Syscall is not SyscallRunning any more.
+	State byte
+
+	// CPU is the time spent on a CPU, in nanoseconds, and Waited the time
+	// spent runnable while other threads had the CPU. The kernel adds to them
+	// at each clock tick (1 to 10 ms) and when it takes the CPU away: those of
+	// a thread that runs right now are behind by that much.
+	CPU, Waited time.Duration
+
+	Syscall Syscall
+
+	// Wchan is the kernel function in which the thread sleeps: proc(5),
+	// /proc/pid/wchan. It is "" while the thread runs and where the kernel
+	// does not tell, by permission or by configuration: the file says 0.
+	Wchan string
+
+	// Context switches, see getrusage(2): Voluntary ones because the thread
+	// had to wait, Involuntary ones because its turn was over.
+	Voluntary, Involuntary uint64
+}
+
+// Threads returns the live threads of a process, by TID. One that exits
+// meanwhile is left out. What we may not read is left zero: in another user's
+// process that is Syscall (which then says so) and Wchan.
+func Threads(pid int) ([]Thread, error) {
+	tids, err := numbers(path(pid, "task"))
+	if err != nil {
+		return nil, err
+	}
+	threads := make([]Thread, 0, len(tids))
+	for _, tid := range tids {
+		t, err := readThread(pid, tid)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		threads = append(threads, t)
+	}
+	if len(threads) == 0 {
+		return nil, exited(pid)
+	}
+	return threads, nil
+}
+
+// readThread gives fs.ErrNotExist only for a thread that is gone. A file that
+// this kernel was built without gives the same error, so stat, which all
+// kernels have, is read last and decides.
+func readThread(pid, tid int) (Thread, error) {
+	t := Thread{PID: pid, TID: tid}
+	var err error
+	if t.CPU, t.Waited, err = schedstat(pid, tid); !ignorable(err) {
+		return t, err
+	}
+	if t.Syscall, err = readSyscall(pid, tid); err != nil {
+		return t, err
+	}
+	wchan, err := read(taskPath(pid, tid, "wchan"))
+	if !ignorable(err) {
+		return t, err
+	}
+	if string(wchan) != "0" {
+		t.Wchan = string(wchan)
+	}
+
+	name := taskPath(pid, tid, "status")
+	status, err := read(name)
+	if err != nil {
+		return t, err
+	}
+	voluntary, _ := value(status, "voluntary_ctxt_switches")
+	involuntary, _ := value(status, "nonvoluntary_ctxt_switches")
+	t.Voluntary, err = strconv.ParseUint(voluntary, 10, 64)
+	if err != nil {
+		return t, malformed(name, status)
+	}
+	t.Involuntary, err = strconv.ParseUint(involuntary, 10, 64)
+	if err != nil {
+		return t, malformed(name, status)
+	}
+
+	name = taskPath(pid, tid, "stat")
+	text, err := read(name)
+	if err != nil {
+		return t, err
+	}
+	stat, ok := parseStat(text)
+	if !ok {
+		return t, malformed(name, text)
+	}
+	t.Name, t.State = stat.Name, stat.State
+	return t, nil
+}
+
+// ignorable says whether an error, or none, leaves a field zero.
+func ignorable(err error) bool {
+	return err == nil || errors.Is(err, fs.ErrNotExist) ||
+		errors.Is(err, fs.ErrPermission)
+}
+
+// CPU returns the time that the live threads of a process have spent on a
+// CPU. Compare two calls to see how busy it was in between; the time of a
+// thread that has exited is lost, so the second may be smaller. See [Thread]
+// for the precision. It reads one small file a thread.
+func CPU(pid int) (time.Duration, error) {
+	var sum time.Duration
+	err := eachThreadCPU(pid, func(_ int, cpu time.Duration) { sum += cpu })
+	return sum, err
+}
+
+// ThreadCPU returns the same time as [CPU], by TID.
+func ThreadCPU(pid int) (map[int]time.Duration, error) {
+	cpus := make(map[int]time.Duration)
+	err := eachThreadCPU(pid, func(tid int, cpu time.Duration) { cpus[tid] = cpu })
+	if err != nil {
+		return nil, err
+	}
+	return cpus, nil
+}
+
+func eachThreadCPU(pid int, f func(tid int, cpu time.Duration)) error {
+	tids, err := numbers(path(pid, "task"))
+	if err != nil {
+		return err
+	}
+	live := 0
+	for _, tid := range tids {
+		cpu, _, err := schedstat(pid, tid)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // this thread has exited
+		}
+		if err != nil {
+			return err
+		}
+		f(tid, cpu)
+		live++
+	}
+	if live == 0 {
+		return exited(pid)
+	}
+	return nil
+}
+
+// schedstat reads /proc/PID/task/TID/schedstat: time on a CPU, time runnable
+// (both in nanoseconds), number of turns. The man pages leave it out; the
+// kernel's Documentation/scheduler/sched-stats.rst has it. stat counts the
+// same in hundredths of a second. (/proc/PID/schedstat is the first thread's
+// alone.)
+func schedstat(pid, tid int) (cpu, waited time.Duration, err error) {
+	name := taskPath(pid, tid, "schedstat")
+	text, err := read(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	first, rest, _ := bytes.Cut(text, []byte(" "))
+	second, _, _ := bytes.Cut(rest, []byte(" "))
+	cpu, err1 := nanoseconds(first)
+	waited, err2 := nanoseconds(second)
+	if err1 != nil || err2 != nil {
+		return 0, 0, malformed(name, text)
+	}
+	return cpu, waited, nil
+}
+
+func taskPath(pid, tid int, name string) string {
+	return path(pid, "task/"+strconv.Itoa(tid)+"/"+name)
+}
+
+// exited is the error for a process whose threads were listed and then all
+// gone.
+func exited(pid int) error {
+	return fmt.Errorf("process %d has exited (%w)", pid, fs.ErrNotExist)
+}
