@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,12 @@ type server struct {
 	buf      [bufSize]byte // shared: its bytes are out before the next read
 }
 
-func init() { runtime.LockOSThread() } // the loop stays on the main thread
+// The loop stays on the main thread. The sleep makes the Go runtime open what
+// its timers need: later, with no descriptor free, it would die of that.
+func init() {
+	runtime.LockOSThread()
+	time.Sleep(1)
+}
 
 func main() {
 	log.SetFlags(0)

@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,7 +52,12 @@ type server struct {
 	full     bool // no descriptor was free: the listener's interest is 0
 }
 
-func init() { runtime.LockOSThread() } // the loop stays on the main thread
+// The loop stays on the main thread. The sleep makes the Go runtime open what
+// its timers need: later, with no descriptor free, it would die of that.
+func init() {
+	runtime.LockOSThread()
+	time.Sleep(1)
+}
 
 func main() {
 	log.SetFlags(0)

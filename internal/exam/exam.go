@@ -245,6 +245,13 @@ type session struct {
 
 	mu      sync.Mutex
 	clients []*client
+	ends    []func() // what else is to be done at the end
+}
+
+func (s *session) atEnd(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends = append(s.ends, f)
 }
 
 // note records what the check saw, for the explanation.
@@ -379,6 +386,10 @@ func (s *session) resetAll() {
 	for _, c := range s.clients {
 		c.reset()
 	}
+	for _, f := range slices.Backward(s.ends) {
+		f()
+	}
+	s.ends = nil
 }
 
 // explain adds what the server is doing, or how it died.

@@ -1,7 +1,6 @@
 package exam
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -456,11 +455,18 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns the last lines, at most twelve.
+// String returns the last lines, at most twelve; those that a crash begins with
+// if there is one.
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	lines := bytes.Split(bytes.TrimRight(t.buf, "\n"), []byte("\n"))
-	lines = lines[max(0, len(lines)-12):]
-	return string(bytes.Join(lines, []byte("\n")))
+	text := strings.TrimRight(string(t.buf), "\n")
+	for _, crash := range []string{"\nfatal error: ", "\npanic: ", "\nTraceback "} {
+		if i := strings.Index(text, crash); i >= 0 {
+			lines := strings.Split(text[i+1:], "\n")
+			return strings.Join(lines[:min(len(lines), 12)], "\n")
+		}
+	}
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-12):], "\n")
 }

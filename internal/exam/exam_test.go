@@ -1,0 +1,221 @@
+package exam_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"epoll-step-by-step/internal/exam"
+)
+
+const root = "../.." // of the repository
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// A grading waits more than it works: several fit on one processor.
+	if !flagGiven("test.parallel") {
+		flag.Set("test.parallel", "4")
+	}
+	os.Exit(m.Run())
+}
+
+func flagGiven(name string) bool {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return given
+}
+
+// Each wrong server has one defect: its check must see it. The others must not
+// be misled, but for those in also: what the defect does to a client there is
+// the same thing.
+//
+// A source is a folder of testdata/wrong, with a program or with a defect.diff
+// against a step; or it is a step, if that is what makes it wrong.
+var wrongServers = []struct {
+	id     string
+	source string
+	as     exam.Profile
+	also   string
+}{
+	{"NO_REPLY", "no-reply", exam.Echo, ""},
+	{"WRONG_BYTES", "wrong-bytes", exam.Echo, ""},
+	{"ONE_AT_A_TIME", "step1-blocking", exam.Echo, "SLOW_READER_BLOCKS STARVED ACCEPT_LOST"},
+	{"LOST_BYTES", "lost-bytes", exam.LT, "STUCK_WRITER HALF_CLOSE_LOST"},
+	{"STUCK_WRITER", "stuck-writer", exam.LT, "LOST_BYTES HALF_CLOSE_LOST EDGE_LOST"},
+	{"UNBOUNDED_BUFFER", "unbounded-buffer", exam.Echo, ""},
+	{"SLOW_READER_BLOCKS", "slow-reader-blocks", exam.Echo, ""},
+	{"HALF_CLOSE_LOST", "half-close-lost", exam.LT, ""},
+	{"DIED_ON_RESET", "died-on-reset", exam.Echo, "FD_LEAK CROSSED_WIRES"},
+	{"DIED_OUT_OF_FDS", "died-out-of-fds", exam.Echo, ""},
+	{"SPINS_OUT_OF_FDS", "spins-out-of-fds", exam.LT, ""},
+	{"DEAF_AFTER_OUT_OF_FDS", "deaf-after-out-of-fds", exam.ET, ""},
+	{"BUSY_LOOP", "step2-nonblocking", exam.Echo, ""},
+	{"STARVED", "starved", exam.ET, ""},
+	{"ACCEPT_LOST", "accept-lost", exam.ET, "DEAF_AFTER_OUT_OF_FDS"},
+	{"DIED_ON_SIGNAL", "died-on-signal", exam.LT, ""},
+	{"FD_LEAK", "fd-leak", exam.Echo, "DEAF_AFTER_OUT_OF_FDS"},
+	{"CROSSED_WIRES", "crossed-wires", exam.LT, "DIED_ON_RESET"},
+	{"IGNORES_SIGTERM", "ignores-sigterm", exam.Echo, ""},
+	{"PORT_STUCK", "port-stuck", exam.Echo, ""},
+	{"EDGE_LOST", "edge-lost", exam.ET, "LOST_BYTES STUCK_WRITER HALF_CLOSE_LOST"},
+	{"BLOCKING_FD", "blocking-fd", exam.LT, "SLOW_READER_BLOCKS"},
+	{"NOT_EPOLL", "not-epoll", exam.LT, "SPINS_OUT_OF_FDS"},
+	{"NOT_LEVEL", "step4-epoll-et", exam.LT, ""},
+	{"NOT_EDGE", "step3-epoll-lt", exam.ET, ""},
+	{"EPOLLOUT_ALWAYS_ARMED", "epollout-always-armed", exam.LT, "BUSY_LOOP"},
+	{"MANY_THREADS", "many-threads", exam.ET, ""},
+}
+
+func TestEveryCheckHasAWrongServer(t *testing.T) {
+	for _, c := range exam.Checks {
+		n := 0
+		for _, w := range wrongServers {
+			if w.id == c.ID {
+				n++
+			}
+		}
+		if n == 0 {
+			t.Errorf("nothing shows that %s can fail", c.ID)
+		}
+	}
+	dirs, err := os.ReadDir("testdata/wrong")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		used := false
+		for _, w := range wrongServers {
+			used = used || w.source == d.Name()
+		}
+		if !used {
+			t.Errorf("testdata/wrong/%s is in no row of wrongServers", d.Name())
+		}
+	}
+}
+
+func TestWrongServers(t *testing.T) {
+	for _, w := range wrongServers {
+		t.Run(w.id, func(t *testing.T) {
+			t.Parallel()
+			server := command(t, w.source)
+			if w.id == "DIED_ON_SIGNAL" {
+				// The Go runtime sends itself SIGURG now and then, and this
+				// server would die of that, too, in any check.
+				server = append([]string{"env", "GODEBUG=asyncpreemptoff=1"}, server...)
+			}
+			report, err := exam.Run(t.Context(), exam.Options{Command: server, As: w.as})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report.Status != exam.StatusGraded {
+				t.Fatalf("%s: %s: %s\n%s", w.source, report.Status, report.Problem, report.Output)
+			}
+			failed := false
+			for _, r := range report.Results {
+				text := exam.Style{Width: 100, Verbose: true}.Text(r)
+				switch {
+				case r.Verdict == exam.Fail && r.ID == w.id:
+					failed = true
+				case r.Verdict == exam.Fail && !slices.Contains(strings.Fields(w.also), r.ID):
+					t.Errorf("%s is not wrong with %s:\n%s", r.ID, w.source, text)
+				case r.Verdict == exam.Error:
+					t.Errorf("with %s:\n%s", w.source, text)
+				}
+			}
+			if !failed {
+				for _, r := range report.Results {
+					if r.ID == w.id {
+						t.Errorf("%s was not noticed in %s:\n%s", w.id, w.source, exam.Style{Width: 100, Verbose: true}.Text(r))
+					}
+				}
+			}
+		})
+	}
+}
+
+// command builds a wrong server and returns how it is started.
+func command(t *testing.T, source string) []string {
+	t.Helper()
+	dir := filepath.Join("testdata/wrong", source)
+	if strings.HasPrefix(source, "step") {
+		return []string{build(t, "./"+source), "-addr", "{addr}"}
+	}
+	defect, err := os.ReadFile(filepath.Join(dir, "defect.diff"))
+	if err != nil {
+		return []string{build(t, "./internal/exam/"+dir), "{addr}"}
+	}
+	step, program, err := apply(string(defect))
+	if err != nil {
+		t.Fatalf("%s/defect.diff: %v", dir, err)
+	}
+	// -overlay lets the go command see another file in place of the step's.
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(program), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {step: file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := filepath.Join(t.TempDir(), "overlay.json")
+	if err := os.WriteFile(over, overlay, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return []string{build(t, "./"+filepath.Dir(step), "-overlay", over), "-addr", "{addr}"}
+}
+
+// build compiles a program of this repository.
+func build(t *testing.T, pkg string, flags ...string) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "server")
+	cmd := exec.Command("go", append(append([]string{"build", "-o", bin}, flags...), pkg)...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build error: %s: %v\n%s", pkg, err, out)
+	}
+	return bin
+}
+
+// apply applies a unified diff to the step that it names. It finds each hunk by
+// its text, which must occur once, so that it does not mind moved lines.
+func apply(diff string) (step, program string, err error) {
+	var hunks [][2]strings.Builder
+	for line := range strings.Lines(diff) {
+		switch {
+		case strings.HasPrefix(line, "--- a/"):
+			step = strings.TrimSpace(line[len("--- a/"):])
+		case strings.HasPrefix(line, "+++ "):
+		case strings.HasPrefix(line, "@@ "):
+			hunks = append(hunks, [2]strings.Builder{})
+		case len(hunks) == 0:
+			return "", "", fmt.Errorf("no hunk before %q", line)
+		default:
+			h := &hunks[len(hunks)-1]
+			if line[0] != '+' {
+				h[0].WriteString(line[1:])
+			}
+			if line[0] != '-' {
+				h[1].WriteString(line[1:])
+			}
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(root, step))
+	if err != nil {
+		return "", "", err
+	}
+	program = string(text)
+	for i := range hunks {
+		old, new := hunks[i][0].String(), hunks[i][1].String()
+		if n := strings.Count(program, old); n != 1 {
+			return "", "", fmt.Errorf("hunk %d is %d times in %s; make the diff anew:\n%s", i+1, n, step, old)
+		}
+		program = strings.Replace(program, old, new, 1)
+	}
+	return step, program, nil
+}
