@@ -42,7 +42,7 @@ type server struct {
 // its timers need: later, with no descriptor free, it would die of that.
 func init() {
 	runtime.LockOSThread()
-	time.Sleep(1)
+	time.Sleep(time.Nanosecond)
 }
 
 func main() {

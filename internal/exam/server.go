@@ -89,7 +89,7 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 	// If we are killed, the pipe closes, read returns, and so ends the group.
 	s.guard = exec.Command("/bin/sh", "-c", `read -r _; kill -KILL -"$0"`, strconv.Itoa(s.cmd.Process.Pid))
 	s.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if _, err := s.guard.StdinPipe(); err == nil {
+	if _, err = s.guard.StdinPipe(); err == nil {
 		err = s.guard.Start()
 	}
 	if err != nil {
@@ -299,14 +299,16 @@ func alive(pid int) bool {
 	return err == nil && p.State != 'Z' && p.State != 'X'
 }
 
-// cpu is the time on a CPU of all live threads of the server.
-func (s *server) cpu() time.Duration {
-	var sum time.Duration
+// cpu is the time that all live threads of the server have spent on a CPU, and
+// the time that they have waited for one, ready to run.
+func (s *server) cpu() (used, waited time.Duration) {
 	for _, pid := range s.pids {
-		t, _ := procfs.CPU(pid)
-		sum += t
+		threads, _ := procfs.Threads(pid)
+		for _, t := range threads {
+			used, waited = used+t.CPU, waited+t.Waited
+		}
 	}
-	return sum
+	return used, waited
 }
 
 // rss is the resident memory of the server's processes in bytes.

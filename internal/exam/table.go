@@ -27,7 +27,7 @@ var limits = struct {
 	idle      int           // clients that say nothing
 	watch     time.Duration // how long CPU time is measured
 	idleCPU   float64       // share of one CPU that is still idle
-	spinCPU   float64       // share of one CPU that is spinning
+	spinCPU   float64       // share of the time that it wants a CPU, if it spins
 	fewFDs    uint64        // RLIMIT_NOFILE of the server that runs out
 	manyFDs   int           // clients that it gets
 	burst     int           // clients that connect at once

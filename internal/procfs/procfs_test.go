@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -645,8 +646,8 @@ func TestContextSwitches(t *testing.T) {
 
 // More threads want to run than there are CPUs: they wait for each other.
 func TestWaited(t *testing.T) {
-	stop := make(chan struct{})
-	defer close(stop)
+	var stop atomic.Bool
+	defer stop.Store(true)
 	tids := make(chan int)
 	n := 2 * runtime.NumCPU()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n + 2))
@@ -654,12 +655,7 @@ func TestWaited(t *testing.T) {
 		go func() {
 			runtime.LockOSThread()
 			tids <- unix.Gettid()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !stop.Load() {
 			}
 		}()
 	}

@@ -1,0 +1,74 @@
+# epoll, step by step. "make" alone says what there is to make.
+
+ifneq ($(shell uname -s),Linux)
+$(error epoll(7) is a part of Linux: use a Linux machine, a virtual one or a container)
+endif
+
+STEP1 := step1-blocking
+STEP2 := step2-nonblocking
+STEP3 := step3-epoll-lt
+STEP4 := step4-epoll-et
+STEPS := 1 2 3 4
+
+ADDR ?= 127.0.0.1:6379
+AS   ?= echo
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# What the trace shows: the calls of the man pages, from socket(2) on. What the
+# Go runtime does before that, and the log on descriptor 2, is left out.
+CALLS := socket,setsockopt,bind,listen,getsockname,accept,accept4,fcntl,read,write,close
+CALLS := $(CALLS),epoll_create1,epoll_ctl,?epoll_wait,epoll_pwait
+
+.DEFAULT_GOAL := help
+.PHONY: help test check setup doctor fmt lint clean
+.PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) diff$(n))
+
+help: ## this list
+	@sed -n -e 's/^## \([^:]*\): */\1## /p' -e 's/^\([a-z][a-z0-9]*\):[^#]*## */\1## /p' $(MAKEFILE_LIST) \
+	| while read -r line; do printf '  make %-15s %s\n' "$${line%%##*}" "$${line#*## }"; done
+
+## step1..step4: run a step [ADDR=127.0.0.1:6379]; talk to it: nc localhost 6379
+$(foreach n,$(STEPS),step$(n)): step%:
+	@go build -o bin/$(STEP$*) ./$(STEP$*)
+	@trap : INT; bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
+
+## trace1..trace4: run a step under strace: its calls on sockets and epoll [ADDR=]
+$(foreach n,$(STEPS),trace$(n)): trace%:
+	@command -v strace >/dev/null || { echo "strace is not installed: make setup"; exit 1; }
+	@go build -o bin/$(STEP$*) ./$(STEP$*)
+	@trap : INT; strace -e trace=$(CALLS) -e signal=none -s 24 \
+		-o '|sed -un "/^socket(/,\$${/^write(2,/d;/^+++/d;p}"' \
+		bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
+
+## diff2..diff4: what a step changes in the one before it
+diff2 diff3 diff4: diff%:
+	@git --no-pager diff --no-index $(STEP$(shell expr $* - 1))/main.go $(STEP$*)/main.go; test $$? -le 1
+
+test: setup ## all tests (4 minutes)
+	@mkdir -p bin && rm -f bin/failed
+	@{ go test -count=1 -timeout 15m -v ./... || touch bin/failed; } 2>&1 \
+	| grep --line-buffered -vE '^=== |^ +--- PASS|^PASS$$|no test files'; test ! -e bin/failed
+
+check: ## grade a server: SERVER="./a.out {port}" [AS=lt] [ONLY=ID,ID]; or PID= or ADDR=
+	@go build -o bin/exam ./exam
+	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
+		$(if $(ONLY),-only $(ONLY)) $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
+
+setup: ## install what tests and chapters use: strace, nc, redis-cli, man pages
+	@go run ./internal/doctor -install
+
+doctor: ## look whether all is there, and say what to do if not
+	@go run ./internal/doctor
+
+fmt: ## gofmt everything
+	@gofmt -l -w .
+
+lint: ## gofmt, go vet, staticcheck
+	@out=$$(gofmt -l .); test -z "$$out" || { echo "gofmt would change (make fmt): $$out"; exit 1; }
+	@go vet ./...
+	@GOARCH=arm64 go vet ./...
+	@go run $(STATICCHECK) ./...
+
+clean: ## remove what was built
+	@rm -rf bin
