@@ -1,0 +1,370 @@
+package exam_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Strangers: commands that are no echo server at all, servers that the examiner
+// did not start, and examiners that are themselves interrupted.
+
+func TestStrangers(t *testing.T) {
+	taken, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, tt := range []struct {
+		name    string
+		command []string
+		addr    string
+		status  exam.Status
+		problem string // part of what is said
+		output  string // part of what it printed
+	}{
+		{"no such program", []string{"./no-such-program", "{port}"}, "", exam.StatusNeverListened, "no such program", ""},
+		{"dies at once", []string{"sh", "-c", "echo out of ideas >&2; exit 3", "{port}"}, "", exam.StatusNeverListened, "ended (exit status 3)", "out of ideas"},
+		{"dies of a signal", []string{"sh", "-c", "kill -SEGV $$", "{port}"}, "", exam.StatusNeverListened, "segmentation fault", ""},
+		{"ends quietly", []string{"true", "{port}"}, "", exam.StatusNeverListened, "ended (exit status 0)", ""},
+		{"the port is taken", []string{"sleep", "100"}, taken.Addr().String(), exam.StatusNeverListened, "taken already by process " + strconv.Itoa(os.Getpid()), ""},
+		{"nobody there", nil, freeAddr(t), exam.StatusNeverListened, "nobody listens on", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := exam.Options{Command: tt.command, As: exam.Echo}
+			if tt.addr != "" {
+				o.Addr = netip.MustParseAddrPort(tt.addr)
+			}
+			report, err := exam.Run(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report.Status != tt.status || !strings.Contains(report.Problem, tt.problem) || !strings.Contains(report.Output, tt.output) {
+				t.Errorf("%s: %s\n%s", report.Status, report.Problem, report.Output)
+			}
+			if report.Passed() {
+				t.Error("passed")
+			}
+		})
+	}
+}
+
+// A server that listens somewhere else is not one that never listens: the
+// examiner says where it is.
+func TestListensElsewhere(t *testing.T) {
+	t.Parallel()
+	addr := freeAddr(t)
+	report, err := exam.Run(t.Context(), exam.Options{
+		Command: []string{build(t, "./step3-epoll-lt"), "-addr", addr},
+		Addr:    netip.MustParseAddrPort(freeAddr(t)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Status != exam.StatusNeverListened || !strings.Contains(report.Problem, "it listens on "+addr) {
+		t.Errorf("%s: %s", report.Status, report.Problem)
+	}
+}
+
+func TestHang(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0") // and nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	report, err := exam.Run(t.Context(), exam.Options{Addr: netip.MustParseAddrPort(l.Addr().String()), As: exam.Echo})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Status != exam.StatusHang || report.Count(exam.Fail) != 1 || report.Count(exam.Pass) != 0 {
+		t.Errorf("%s: %s", report.Status, report.Summary())
+	}
+}
+
+func TestNotEcho(t *testing.T) {
+	addr := freeAddr(t)
+	_, port, _ := net.SplitHostPort(addr)
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Log("redis-server is not installed: a listener that says hello stands in for it")
+		l, err := net.Listen("tcp4", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				fmt.Fprint(c, "220 hello, who are you?\r\n")
+			}
+		}()
+		port = ""
+	}
+	o := exam.Options{Addr: netip.MustParseAddrPort(addr), As: exam.Echo}
+	if port != "" {
+		o.Command = []string{"redis-server", "--port", port, "--save", ""}
+	}
+	report, err := exam.Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Status != exam.StatusNotEcho || report.Count(exam.Fail) != 1 {
+		t.Errorf("%s: %s: %s", report.Status, report.Problem, report.Output)
+	}
+}
+
+// By its address or by its PID, a server that runs already is graded without
+// being harmed. What needs a server of the examiner's own is skipped.
+func TestAttach(t *testing.T) {
+	t.Parallel()
+	server := exec.Command(build(t, "./step3-epoll-lt"), "-addr", "127.0.0.1:0")
+	stderr, err := server.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { server.Process.Kill(); server.Wait() }()
+	lines := bufio.NewScanner(stderr)
+	lines.Scan()
+	_, addr, _ := strings.Cut(lines.Text(), "listening on ")
+	go func() {
+		for lines.Scan() {
+		}
+	}()
+	for name, o := range map[string]exam.Options{
+		"by address": {Addr: netip.MustParseAddrPort(addr)},
+		"by PID":     {PID: server.Process.Pid},
+	} {
+		o.As = exam.LT
+		report, err := exam.Run(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !report.Passed() {
+			t.Errorf("%s: %s", name, report.Summary())
+		}
+		for _, r := range report.Results {
+			switch r.ID {
+			case "IGNORES_SIGTERM", "PORT_STUCK", "DIED_ON_SIGNAL", "DIED_OUT_OF_FDS", "SPINS_OUT_OF_FDS", "DEAF_AFTER_OUT_OF_FDS":
+				if r.Verdict != exam.Skip || r.Reason == "" {
+					t.Errorf("%s: %s: %s (%s), want it skipped with a reason", name, r.ID, r.Verdict, r.Reason)
+				}
+			}
+		}
+	}
+	if err := server.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("the server is gone: %v", err)
+	}
+}
+
+// Wrappers, daemons and children that leave the process group are found and
+// stopped, too.
+func TestLeavesNoProcess(t *testing.T) {
+	server := build(t, "./step3-epoll-lt")
+	for name, script := range map[string]string{
+		"a wrapper":     `"$0" -addr "$1"; echo never reached`,
+		"a daemon":      `setsid "$0" -addr "$1" >/dev/null 2>&1 & exit 0`,
+		"a quiet child": `sleep 1000 & exec "$0" -addr "$1"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := family(t)
+			report, err := exam.Run(t.Context(), exam.Options{
+				Command: []string{"sh", "-c", script, server, "{addr}"},
+				Only:    []string{"NO_REPLY", "DIED_ON_SIGNAL"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !report.Passed() {
+				t.Errorf("%s: %s: %s", report.Status, report.Summary(), report.Output)
+			}
+			none(t, server, before)
+		})
+	}
+}
+
+// Ctrl-C, and worse.
+func TestInterrupted(t *testing.T) {
+	examiner, server := build(t, "./exam"), build(t, "./step3-epoll-lt")
+	for _, sig := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGKILL} {
+		t.Run(unix.SignalName(sig), func(t *testing.T) {
+			before := family(t)
+			// The wrapper stays, so that the server is a grandchild.
+			cmd := exec.Command(examiner, "-only", "BUSY_LOOP", "--", "sh", "-c", `"$0" -addr "$1"; true`, server, "{addr}")
+			var out bytes.Buffer
+			cmd.Stderr = &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the server runs", func() bool { return len(running(t, server)) > 0 })
+			cmd.Process.Signal(sig)
+			err := cmd.Wait()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) {
+				t.Errorf("the examiner ended with %v", err)
+			} else if sig != unix.SIGKILL && exit.ExitCode() != 130 {
+				t.Errorf("exit code %d, want 130\n%s", exit.ExitCode(), out.String())
+			}
+			none(t, server, before)
+		})
+	}
+}
+
+func TestCommand(t *testing.T) {
+	examiner, server := build(t, "./exam"), build(t, "./step4-epoll-et")
+	for _, tt := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"", 2, "nothing to grade"},
+		{"-as quick -- true", 2, "want echo, lt or et"},
+		{"-only LOST_BITES -- true", 2, `no check "LOST_BITES"; there are NO_REPLY`},
+		{"-addr 10.0.0.1:6379", 2, "127.0.0.0/8 only"},
+		{"-addr nowhere -- true", 2, "want HOST:PORT"},
+		{"-pid 1 -- true", 2, "give only one of them"},
+		{"-pid 4194304", 2, "no such process"},
+		{"-only NOT_EDGE -- " + server + " -addr {addr}", 0, "1 checks in"},
+		{"-only NOT_LEVEL -- " + server + " -addr {addr}", 1, "1 failed (NOT_LEVEL)"},
+		{"-list -as et", 0, "EDGE_LOST"},
+	} {
+		cmd := exec.Command(examiner, strings.Fields(tt.args)...)
+		out, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(string(out), tt.want) {
+			t.Errorf("exam %s: exit code %d, want %d with %q\n%s", tt.args, code, tt.code, tt.want, out)
+		}
+	}
+
+	out, _ := exec.Command(examiner, "-json", "-only", "NOT_LEVEL,NOT_EDGE", "--", server, "-addr", "{addr}").Output()
+	var report exam.Report
+	if err := json.Unmarshal(out, &report); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if len(report.Results) != 2 || report.Kernel == "" || report.Seconds == 0 || report.Server[0] != server {
+		t.Errorf("%+v", report)
+	}
+	if r := report.Results[0]; r.ID != "NOT_LEVEL" || r.Verdict != exam.Fail || r.Failure != "NOT_LEVEL" ||
+		len(r.Facts) == 0 || r.Usually == "" || len(r.Reread) == 0 || r.Chapter == "" {
+		t.Errorf("%+v", r)
+	}
+	if r := report.Results[1]; r.ID != "NOT_EDGE" || r.Verdict != exam.Pass || r.Failure != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Every man page and heading that a check names is there to be read.
+func TestCitations(t *testing.T) {
+	if _, err := exec.Command("man", "-w", "7", "epoll").Output(); err != nil {
+		t.Skip("the man pages are not installed: make setup")
+	}
+	pages := make(map[string]string)
+	for _, c := range exam.Checks {
+		if len(c.Reread) == 0 || c.Usually == "" || c.Chapter == "" || len(c.For) == 0 {
+			t.Errorf("%s explains nothing", c.ID)
+		}
+		for _, cite := range c.Reread {
+			ref, heading, _ := strings.Cut(cite, " ")
+			name, section, _ := strings.Cut(strings.TrimSuffix(ref, ")"), "(")
+			if _, ok := pages[ref]; !ok {
+				cmd := exec.Command("man", section, name)
+				cmd.Env = append(os.Environ(), "MANWIDTH=200", "LC_ALL=C")
+				out, err := cmd.Output()
+				if err != nil {
+					t.Errorf("%s: %s: %v", c.ID, ref, err)
+				}
+				pages[ref] = string(out)
+			}
+			found := false
+			for line := range strings.Lines(pages[ref]) {
+				found = found || strings.TrimSpace(line) == strings.Trim(heading, `"`)
+			}
+			if !found {
+				t.Errorf("%s: %s has no heading %s", c.ID, ref, heading)
+			}
+		}
+	}
+}
+
+// freeAddr returns an address on which nobody listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// running returns the processes that are this program.
+func running(t *testing.T, program string) []int {
+	t.Helper()
+	pids, err := procfs.PIDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []int
+	for _, pid := range pids {
+		args, _ := procfs.Cmdline(pid)
+		if len(args) > 0 && args[0] == program {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// family is the processes that descend from this one.
+func family(t *testing.T) map[int]bool {
+	t.Helper()
+	pids, err := procfs.Descendants(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := make(map[int]bool)
+	for _, pid := range pids {
+		set[pid] = true
+	}
+	return set
+}
+
+// none waits until no process of the program is left, and no new one of ours.
+func none(t *testing.T, program string, before map[int]bool) {
+	t.Helper()
+	eventually(t, "all is gone", func() bool {
+		for pid := range family(t) {
+			if !before[pid] {
+				return false
+			}
+		}
+		return len(running(t, program)) == 0
+	})
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 10 s in vain: %s", what)
+		}
+	}
+}
