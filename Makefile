@@ -11,7 +11,9 @@ STEP4 := step4-epoll-et
 STEPS := 1 2 3 4
 
 ADDR ?= 127.0.0.1:6379
-AS   ?= echo
+ifeq ($(origin AS),default) # make's own AS is the assembler
+AS := echo
+endif
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -38,7 +40,7 @@ $(foreach n,$(STEPS),trace$(n)): trace%:
 	@command -v strace >/dev/null || { echo "strace is not installed: make setup"; exit 1; }
 	@go build -o bin/$(STEP$*) ./$(STEP$*)
 	@trap : INT; strace -e trace=$(CALLS) -e signal=none -s 24 \
-		-o '|sed -un "/^socket(/,\$${/^write(2,/d;/^+++/d;p}"' \
+		-o '|trap "" INT; exec sed -un "/^socket(/,\$${/^write(2,/d;/^+++/d;p}"' \
 		bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
 
 ## diff2..diff4: what a step changes in the one before it
@@ -51,6 +53,13 @@ test: setup ## all tests (4 minutes)
 	| grep --line-buffered -vE '^=== |^ +--- PASS|^PASS$$|no test files'; test ! -e bin/failed
 
 check: ## grade a server: SERVER="./a.out {port}" [AS=lt] [ONLY=ID,ID]; or PID= or ADDR=
+ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
+	@echo 'What is to be graded? For example:'
+	@echo '  make check SERVER="./server_epoll"               which listens on 6379'
+	@echo '  make check SERVER="python3 server.py {port}"     on a port of our choosing'
+	@echo '  make check ADDR=127.0.0.1:7000                   which runs already'
+	@exit 2
+endif
 	@go build -o bin/exam ./exam
 	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
 		$(if $(ONLY),-only $(ONLY)) $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))

@@ -127,7 +127,7 @@ In the command, {addr}, {host} and {port} stand for a free address.
 	}
 	switch {
 	case report.Status == exam.StatusInterrupted:
-		fmt.Fprintln(os.Stderr, "exam: interrupted; everything that was started has been stopped")
+		fmt.Fprintln(os.Stderr, "exam: interrupted; what it had started is stopped")
 		return 130
 	case report.Status == exam.StatusNeverListened:
 		fmt.Fprintf(os.Stderr, "exam: %s\n", report.Problem)

@@ -358,7 +358,11 @@ func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
 	var skipped *skip
 	var could *cannotRun
 	var stop *stopGrading
-	switch how, dead := s.server.died(); {
+	died := s.server.died
+	if err != nil {
+		died = s.server.dies
+	}
+	switch how, dead := died(); {
 	case errors.As(err, &skipped):
 		return verdict(Skip, skipped.reason, s.facts), nil
 	case errors.As(err, &could):

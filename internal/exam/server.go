@@ -260,6 +260,15 @@ func (s *server) died() (how string, dead bool) {
 	return "the process that listened is gone", len(s.pids) > 0
 }
 
+// dies is died for a server that has just closed a connection in a way that
+// looks like its end: a process closes its descriptors before it is gone.
+func (s *server) dies() (how string, dead bool) {
+	for deadline := time.Now().Add(200 * time.Millisecond); !dead && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		how, dead = s.died()
+	}
+	return how, dead
+}
+
 // signal sends sig to the processes that have the listening socket.
 func (s *server) signal(sig unix.Signal) error {
 	for _, pid := range s.pids {

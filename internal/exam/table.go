@@ -24,20 +24,21 @@ var limits = struct {
 	edge    int   // bytes in one edge: several reads of anybody's
 	unfair  int   // bytes that others may be served while a short message waits
 
-	idle      int           // clients that say nothing
-	watch     time.Duration // how long CPU time is measured
-	idleCPU   float64       // share of one CPU that is still idle
-	spinCPU   float64       // share of the time that it wants a CPU, if it spins
-	fewFDs    uint64        // RLIMIT_NOFILE of the server that runs out
-	manyFDs   int           // clients that it gets
-	burst     int           // clients that connect at once
-	burstTime time.Duration
-	churn     int           // clients that come and go
-	unread    int           // clients that go with unread data
-	leak      int           // descriptors that may be more after that
-	resets    int           // clients that go with a RST
-	term      time.Duration // from SIGTERM to the end
-	oneThread float64       // share of the CPU time that the busiest thread must have
+	idle         int           // clients that say nothing
+	watch        time.Duration // how long CPU time is measured
+	idleCPU      float64       // share of one CPU that is still idle
+	spinCPU      float64       // share of the time that it wants a CPU, if it spins
+	fewFDs       uint64        // RLIMIT_NOFILE of the server that runs out
+	manyFDs      int           // clients that it gets
+	burst        int           // clients that connect at once
+	burstTime    time.Duration
+	churn        int           // clients that come and go
+	unread       int           // clients that go with unread data
+	leak         int           // descriptors that may be more after that
+	resets       int           // clients that go with a RST
+	term         time.Duration // from SIGTERM to the end
+	oneThread    float64       // share of the system calls that the busiest thread must have
+	oneThreadCPU float64       // and of the CPU time, where a runtime has threads of its own
 }{
 	startup: 20 * time.Second, check: 60 * time.Second, connect: 5 * time.Second,
 	first: 5 * time.Second, reply: 2 * time.Second, prompt: 500 * time.Millisecond, newcomer: 3 * time.Second,
@@ -46,7 +47,7 @@ var limits = struct {
 	idle: 1000, watch: 2 * time.Second, idleCPU: 0.02, spinCPU: 0.5,
 	fewFDs: 32, manyFDs: 60, burst: 5000, burstTime: 14 * time.Second,
 	churn: 2000, unread: 150, leak: 5, resets: 60,
-	term: 2500 * time.Millisecond, oneThread: 0.6,
+	term: 2500 * time.Millisecond, oneThread: 0.95, oneThreadCPU: 0.5,
 }
 
 // A Check asks one question about a server.

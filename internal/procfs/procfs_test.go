@@ -583,6 +583,33 @@ func TestCPU(t *testing.T) {
 	}
 }
 
+// Calls are counted for the thread that makes them, and for no other.
+func TestReadsAndWrites(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	before := thread(t, unix.Gettid())
+	const n = 1000
+	var b [1]byte
+	for range n {
+		unix.Write(p[1], b[:])
+		unix.Read(p[0], b[:])
+	}
+	after := thread(t, unix.Gettid())
+	// The runtime and the reading of /proc may add a few of their own.
+	if d := after.Writes - before.Writes; d < n || d > n+100 {
+		t.Errorf("%d writes, want %d and a few", d, n)
+	}
+	if d := after.Reads - before.Reads; d < n || d > n+200 {
+		t.Errorf("%d reads, want %d and a few", d, n)
+	}
+}
+
 // A stopped process is in state T with all its threads, and uses no CPU.
 func TestStopped(t *testing.T) {
 	cmd := child(t, "wait", executable(t))

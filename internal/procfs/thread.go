@@ -35,6 +35,11 @@ type Thread struct {
 	// Context switches, see getrusage(2): Voluntary ones because the thread
 	// had to wait, Involuntary ones because its turn was over.
 	Voluntary, Involuntary uint64
+
+	// Reads and Writes are how many times it has called read(2) and write(2)
+	// or their kin (readv, pread, splice …): syscr and syscw of /proc/pid/io.
+	// recv(2) and send(2) are not counted.
+	Reads, Writes uint64
 }
 
 // Threads returns the live threads of a process, by TID. One that exits
@@ -96,6 +101,15 @@ func readThread(pid, tid int) (Thread, error) {
 	t.Involuntary, err = strconv.ParseUint(involuntary, 10, 64)
 	if err != nil {
 		return t, malformed(name, status)
+	}
+
+	if io, err := read(taskPath(pid, tid, "io")); err == nil {
+		reads, _ := value(io, "syscr")
+		writes, _ := value(io, "syscw")
+		t.Reads, _ = strconv.ParseUint(reads, 10, 64)
+		t.Writes, _ = strconv.ParseUint(writes, 10, 64)
+	} else if !ignorable(err) {
+		return t, err
 	}
 
 	name = taskPath(pid, tid, "stat")
