@@ -72,7 +72,7 @@ func TestListensElsewhere(t *testing.T) {
 	addr := freeAddr(t)
 	report, err := exam.Run(t.Context(), exam.Options{
 		Command: []string{build(t, "./step3-epoll-lt"), "-addr", addr},
-		Addr:    netip.MustParseAddrPort(freeAddr(t)),
+		Addr:    netip.MustParseAddrPort(strings.Replace(addr, "127.0.0.1", "127.0.0.2", 1)),
 	})
 	if err != nil {
 		t.Fatal(err)
