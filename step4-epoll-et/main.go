@@ -8,7 +8,7 @@
 // Changed from step 3: a connection is registered once, for both directions,
 // and a ready list of our own stands in for the repeated notices.
 //
-// Still wrong: nothing that a client can see. It uses one core: exercise 18.
+// Still wrong: nothing that a client can see. But all of it runs on one core.
 package main
 
 import (
