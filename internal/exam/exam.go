@@ -7,6 +7,7 @@
 package exam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ type Options struct {
 	Addr netip.AddrPort
 	PID  int // of a server that runs already; 0 if Addr is enough to find it
 
-	As   Profile
+	As   Profile  // Echo if empty
 	Only []string // the IDs of the checks to run, whatever As says
 
 	// Started and Finished, if not nil, are called for each check that is run,
@@ -136,7 +137,7 @@ func Selected(o Options) ([]Check, error) {
 	}
 	var list []Check
 	for _, c := range Checks {
-		if len(o.Only) == 0 && slices.Contains(c.For, o.As) || slices.Contains(o.Only, c.ID) {
+		if len(o.Only) == 0 && slices.Contains(c.For, cmp.Or(o.As, Echo)) || slices.Contains(o.Only, c.ID) {
 			list = append(list, c)
 		}
 	}
@@ -173,7 +174,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	unix.Uname(&uts)
 	begin := time.Now()
 	report := &Report{
-		Status: StatusGraded, Server: o.Command, As: o.As, PID: o.PID, Date: begin.UTC().Truncate(time.Second),
+		Status: StatusGraded, Server: o.Command, As: cmp.Or(o.As, Echo), PID: o.PID, Date: begin.UTC().Truncate(time.Second),
 		Machine: runtime.GOARCH, Kernel: unix.ByteSliceToString(uts.Release[:]), CPUs: runtime.NumCPU(),
 	}
 	if o.Addr.IsValid() && !placeholder {
