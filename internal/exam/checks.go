@@ -228,11 +228,8 @@ func unboundedBuffer(s *session) error {
 }
 
 func slowReaderBlocks(s *session) error {
-	other, err := s.dial(0)
+	other, err := s.served()
 	if err != nil {
-		return err
-	}
-	if err := other.ping(limits.reply); err != nil {
 		return err
 	}
 	slow, err := s.dial(0)
@@ -249,12 +246,17 @@ func slowReaderBlocks(s *session) error {
 	} else {
 		s.note("another", "client was answered in %v", d)
 	}
-	fresh, err := s.dial(0)
+	return s.serveAnother("meanwhile")
+}
+
+// serveAnother connects a new client, which is to be answered soon.
+func (s *session) serveAnother(when string) error {
+	c, err := s.dial(0)
 	if err == nil {
-		err = fresh.ping(limits.newcomer)
+		err = c.ping(limits.newcomer)
 	}
 	if err != nil {
-		return s.fail("a new", "client meanwhile: %v", silent(err, limits.newcomer))
+		return s.fail("a new", "client %s: %v", when, silent(err, limits.newcomer))
 	}
 	return nil
 }
@@ -348,24 +350,14 @@ func diedOnReset(s *session) error {
 		c.reset()
 	}
 	s.note("sent", "%d RSTs: at once, with unread data, with data under way", limits.resets)
-	c, err := s.dial(0)
-	if err == nil {
-		err = c.ping(limits.newcomer)
-	}
-	if err != nil {
-		return s.fail("a new", "client afterwards: %v", silent(err, limits.newcomer))
-	}
-	return nil
+	return s.serveAnother("afterwards")
 }
 
 // outOfFDs brings the server to where accept(2) returns EMFILE. It returns the
 // first client, which is being served, and the CPU share of the time before.
 func outOfFDs(s *session) (*client, float64, error) {
-	first, err := s.dial(0)
+	first, err := s.served()
 	if err != nil {
-		return nil, 0, err
-	}
-	if err := first.ping(limits.reply); err != nil {
 		return nil, 0, err
 	}
 	_, before := s.share(300 * time.Millisecond)
@@ -431,14 +423,7 @@ func deafOutOfFDs(s *session) error {
 		c.Close()
 	}
 	s.mu.Unlock()
-	c, err := s.dial(0)
-	if err == nil {
-		err = c.ping(limits.newcomer)
-	}
-	if err != nil {
-		return s.fail("a new", "client, when all others had gone: %v", silent(err, limits.newcomer))
-	}
-	return nil
+	return s.serveAnother("when all others had gone")
 }
 
 // share measures how much of one CPU the server uses during d, and how much it
@@ -550,14 +535,7 @@ func starved(s *session) error {
 	if first/rounds > limits.unfair || took/rounds > limits.prompt {
 		return errFailed
 	}
-	fresh, err := s.dial(0)
-	if err == nil {
-		err = fresh.ping(limits.newcomer)
-	}
-	if err != nil {
-		return s.fail("a new", "client: %v", silent(err, limits.newcomer))
-	}
-	return nil
+	return s.serveAnother("meanwhile")
 }
 
 // awaitFullQueues waits until nothing more fits into the receive queues of a
@@ -635,14 +613,7 @@ func diedOnSignal(s *session) error {
 		return s.fail("an old", "client afterwards: %v", silent(err, limits.newcomer))
 	}
 	old.Close()
-	c, err := s.dial(0)
-	if err == nil {
-		err = c.ping(limits.newcomer)
-	}
-	if err != nil {
-		return s.fail("a new", "client afterwards: %v", silent(err, limits.newcomer))
-	}
-	return nil
+	return s.serveAnother("afterwards")
 }
 
 // pause stops the server while f runs.
@@ -810,11 +781,8 @@ func ignoresSIGTERM(s *session) error {
 }
 
 func portStuck(s *session) error {
-	c, err := s.dial(0)
+	c, err := s.served()
 	if err != nil {
-		return err
-	}
-	if err := c.ping(limits.reply); err != nil {
 		return err
 	}
 	old := s.server

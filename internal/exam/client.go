@@ -90,6 +90,15 @@ func (c *client) reset() {
 	c.Close()
 }
 
+// served connects a client and sees it answered once.
+func (s *session) served() (*client, error) {
+	c, err := s.dial(0)
+	if err == nil {
+		err = c.ping(limits.reply)
+	}
+	return c, err
+}
+
 // forget closes the connection in the ordinary way.
 func (s *session) forget(c *client) {
 	c.Close()

@@ -28,11 +28,8 @@ func (s *session) lookInside() ([]accepted, error) {
 	const n = 5
 	var mine []*client
 	for range n {
-		c, err := s.dial(0)
+		c, err := s.served()
 		if err != nil {
-			return nil, err
-		}
-		if err := c.ping(limits.reply); err != nil {
 			return nil, err
 		}
 		mine = append(mine, c)
@@ -172,11 +169,8 @@ func epolloutArmed(s *session) error {
 func manyThreads(s *session) error {
 	var mine []*client
 	for range 16 {
-		c, err := s.dial(0)
+		c, err := s.served()
 		if err != nil {
-			return err
-		}
-		if err := c.ping(limits.reply); err != nil {
 			return err
 		}
 		mine = append(mine, c)
