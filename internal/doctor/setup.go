@@ -134,7 +134,7 @@ func command(i int, missing []tool) string {
 	words := []string{sudo(managers[i].install)}
 	if i == 0 && slices.ContainsFunc(missing, tool.isPage) {
 		// Debian's slim images drop the pages of what they unpack. The last
-		// path option counts: dpkg(1), "--path-exclude".
+		// path option counts: see --path-exclude in dpkg(1).
 		words = append(words, "--reinstall -o DPkg::Options::='--path-include=/usr/share/man/*'")
 	}
 	for _, t := range missing {
