@@ -30,7 +30,7 @@ type server struct {
 	pids []int // who has the listening socket; empty if we may not see
 
 	cmd    *exec.Cmd // nil if we did not start it
-	guard  *exec.Cmd // kills cmd's process group if we die
+	guard  *exec.Cmd // kills them all if we die
 	output *tail
 	exited chan struct{} // closed when cmd has been waited for
 	said   chan struct{} // closed when nobody can print any more
@@ -86,19 +86,24 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 		s.cmd.Wait()
 		close(s.exited)
 	}()
-	// If we are killed, the pipe closes, read returns, and so ends the group.
-	s.guard = exec.Command("/bin/sh", "-c", `read -r _; kill -KILL -"$0"`, strconv.Itoa(s.cmd.Process.Pid))
+	// If we are killed, the pipe closes, and the guard kills the process group
+	// and whoever has left it and was named to the guard.
+	s.guard = exec.Command("/bin/sh", "-c", `while read -r pid; do set -- "$@" "$pid"; done; kill -KILL "-$0" "$@"`,
+		strconv.Itoa(s.cmd.Process.Pid))
 	s.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if _, err = s.guard.StdinPipe(); err == nil {
+	names, err := s.guard.StdinPipe()
+	if err == nil {
 		err = s.guard.Start()
+	}
+	if err == nil {
+		err = s.awaitListener(ctx)
 	}
 	if err != nil {
 		s.stop()
 		return nil, err
 	}
-	if err := s.awaitListener(ctx); err != nil {
-		s.stop()
-		return nil, err
+	for _, pid := range s.pids {
+		fmt.Fprintln(names, pid)
 	}
 	return s, nil
 }

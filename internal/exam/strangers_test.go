@@ -210,16 +210,29 @@ func TestInterrupted(t *testing.T) {
 	for _, sig := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGKILL} {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
 			before := family(t)
-			// The wrapper stays, so that the server is a grandchild.
-			cmd := exec.Command(examiner, "-only", "BUSY_LOOP", "--", "sh", "-c", `"$0" -addr "$1"; true`, server, "{addr}")
+			// The server is a daemon in a session of its own, out of reach of
+			// a signal to the process group; the wrapper stays.
+			cmd := exec.Command(examiner, "-v", "-only", "NO_REPLY,BUSY_LOOP", "--", "sh", "-c", `setsid "$0" -addr "$1" & sleep 1000`, server, "{addr}")
 			var out bytes.Buffer
 			cmd.Stderr = &out
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the server runs", func() bool { return len(running(t, server)) > 0 })
+			bufio.NewReader(stdout).ReadString('\n') // the first verdict
+			eventually(t, "the server has clients", func() bool {
+				pids := running(t, server)
+				if len(pids) != 1 {
+					return false
+				}
+				n, _ := procfs.FDCount(pids[0])
+				return n > 100
+			})
 			cmd.Process.Signal(sig)
-			err := cmd.Wait()
+			err = cmd.Wait()
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) {
 				t.Errorf("the examiner ended with %v", err)
