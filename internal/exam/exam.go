@@ -333,7 +333,7 @@ func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
 	if err != nil {
 		return verdict(Error, "the server did not start: "+err.Error(), nil), err
 	}
-	defer s.server.stop()
+	defer func() { s.server.stop() }() // the last one: PORT_STUCK starts another
 	if c.looks {
 		if err := s.server.canSee(); err != nil {
 			return verdict(Skip, err.Error(), nil), nil

@@ -191,7 +191,7 @@ func TestLeavesNoProcess(t *testing.T) {
 			before := family(t)
 			report, err := exam.Run(t.Context(), exam.Options{
 				Command: []string{"sh", "-c", script, server, "{addr}"},
-				Only:    []string{"NO_REPLY", "DIED_ON_SIGNAL"},
+				Only:    []string{"NO_REPLY", "DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK"},
 			})
 			if err != nil {
 				t.Fatal(err)
