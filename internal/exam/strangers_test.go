@@ -212,7 +212,7 @@ func TestInterrupted(t *testing.T) {
 			before := family(t)
 			// The server is a daemon in a session of its own, out of reach of
 			// a signal to the process group; the wrapper stays.
-			cmd := exec.Command(examiner, "-v", "-only", "NO_REPLY,BUSY_LOOP", "--", "sh", "-c", `setsid "$0" -addr "$1" & sleep 1000`, server, "{addr}")
+			cmd := exec.Command(examiner, "-v", "-only", "NO_REPLY,BUSY_LOOP", "--", "sh", "-c", `setsid "$0" -addr "$1" >/dev/null 2>&1 & sleep 1000`, server, "{addr}")
 			var out bytes.Buffer
 			cmd.Stderr = &out
 			stdout, err := cmd.StdoutPipe()
