@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/procfs"
 )
 
 const root = "../.." // of the repository
@@ -23,7 +24,22 @@ func TestMain(m *testing.M) {
 	if flag.Lookup("test.parallel").Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
 		flag.Set("test.parallel", "4")
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, pid := range leftBehind() {
+		args, _ := procfs.Cmdline(pid)
+		fmt.Fprintf(os.Stderr, "left behind: process %d: %q\n", pid, args)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// leftBehind is what still descends from this process.
+func leftBehind() []int {
+	pids, _ := procfs.Descendants(os.Getpid())
+	return slices.DeleteFunc(pids, func(pid int) bool {
+		p, err := procfs.Stat(pid)
+		return err != nil || p.State == 'Z'
+	})
 }
 
 // Each wrong server has one defect: its check must see it. The others must not
