@@ -17,14 +17,17 @@ endif
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# What the trace shows: the calls of the man pages, from socket(2) on. What the
-# Go runtime does before that, and the log on descriptor 2, is left out.
+# What the trace shows: the calls of the man pages, from socket(2) on, without
+# those that the Go runtime makes before. What comes then is passed on byte by
+# byte, for the call in which the step sleeps is a line without an end. The log
+# is in the trace, as what it is: write(2) to descriptor 2.
+FROM_SOCKET := trap "" INT; while read -r line; do case $$line in socket*) echo "$$line"; exec cat;; esac; done
 CALLS := socket,setsockopt,bind,listen,getsockname,accept,accept4,fcntl,read,write,close
 CALLS := $(CALLS),epoll_create1,epoll_ctl,?epoll_wait,epoll_pwait
 
 .DEFAULT_GOAL := help
 .PHONY: help test check setup doctor fmt lint clean
-.PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) diff$(n))
+.PHONY: $(foreach n,$(STEPS),step$(n) trace$(n)) diff2 diff3 diff4
 
 help: ## this list
 	@sed -n -e 's/^## \([^:]*\): */\1## /p' -e 's/^\([a-z][a-z0-9]*\):[^#]*## */\1## /p' $(MAKEFILE_LIST) \
@@ -39,9 +42,8 @@ $(foreach n,$(STEPS),step$(n)): step%:
 $(foreach n,$(STEPS),trace$(n)): trace%:
 	@command -v strace >/dev/null || { echo "strace is not installed: make setup"; exit 1; }
 	@go build -o bin/$(STEP$*) ./$(STEP$*)
-	@trap : INT; strace -e trace=$(CALLS) -e signal=none -s 24 \
-		-o '|trap "" INT; exec sed -un "/^socket(/,\$${/^write(2,/d;/^+++/d;p}"' \
-		bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
+	@trap : INT; strace -e trace=$(CALLS) -e signal=none -s 80 -o '|$(FROM_SOCKET)' \
+		bin/$(STEP$*) -addr $(ADDR) 2>bin/stderr || test $$? -gt 128 || { cat bin/stderr; exit 1; }
 
 ## diff2..diff4: what a step changes in the one before it
 diff2 diff3 diff4: diff%:
@@ -64,9 +66,9 @@ ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
 endif
 	@go build -o bin/exam ./exam
 	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
-		$(if $(ONLY),-only $(ONLY)) $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
+		$(if $(ONLY),-only "$(ONLY)") $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
 
-setup: ## install what tests and chapters use: strace, nc, redis-cli, man pages
+setup: ## install what is needed besides: strace, nc, redis-cli, man pages
 	@go run ./internal/doctor -install
 
 doctor: ## look whether all is there, and say what to do if not

@@ -89,7 +89,7 @@ func TestGrading(t *testing.T) {
 			Only:    []string{"BLOCKING_FD"},
 		})
 		if err != nil || !report.Passed() {
-			t.Error(err, report.Summary())
+			t.Error(err, exam.Style{Width: 100}.Summary(report))
 		}
 	})
 	t.Run("server_epoll.cpp", func(t *testing.T) {
@@ -262,7 +262,7 @@ func TestMisuse(t *testing.T) {
 			{[]string{"-addr", "127.0.0.1:65536"}, 2, "want -addr IPv4:PORT"},
 			{[]string{"-addr", "[::1]:6379"}, 2, "want -addr IPv4:PORT"},
 			{[]string{"127.0.0.1:6379"}, 2, "want -addr IPv4:PORT"},
-			{[]string{"-addr", taken.Addr().String()}, 1, "-addr 127.0.0.1:7000): address already in use"},
+			{[]string{"-addr", taken.Addr().String()}, 1, "choose another port by -addr; 6379 is Redis's): address already in use"},
 		} {
 			cmd := exec.Command(filepath.Join(bin, s.name), tt.args...)
 			out, _ := cmd.CombinedOutput()

@@ -3,11 +3,11 @@
 // A TCP echo server. The kernel keeps the interest list, and epoll_wait(2)
 // sleeps until a descriptor on it is ready: level-triggered epoll(7).
 //
-// Build: g++ server_epoll.cpp -o server_epoll
+// Build: g++ server_epoll.cpp -o server_epoll (here, in docs)
 // Usage: server_epoll [-addr 127.0.0.1:6379]
 //
-// This is step3-epoll-lt/main.go once more: the same functions, names and
-// calls, in the same order. Where C++ needs more than Go, a comment says why.
+// This is step3-epoll-lt/main.go once more: the same functions and names, in
+// the same order. Where C++ needs another call than Go, a comment says why.
 
 #include <arpa/inet.h>
 #include <getopt.h>
@@ -47,7 +47,7 @@ struct conn {
 struct server {
     int listener = -1;
     sockaddr_in addr = {};
-    char buf[bufSize]; // shared: its bytes are out before the next read
+    char buf[bufSize]; // shared: written or copied before the next read
     std::unordered_map<int, conn> conns; // by descriptor
     int epfd = -1;
     bool full = false; // no descriptor was free: the listener's interest is 0
@@ -116,8 +116,8 @@ void server::listen() {
           ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
     check("setsockopt(TCP_NODELAY)", // accepted sockets inherit it
           ::setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
-    std::string call = "bind " + addrPort(addr) + " (6379 is Redis's port; "
-                       "for another: -addr 127.0.0.1:7000)";
+    std::string call = "bind " + addrPort(addr) + " (if it is taken, "
+                       "choose another port by -addr; 6379 is Redis's)";
     socklen_t len = sizeof addr;
     check(call.c_str(), ::bind(listener, (sockaddr *)&addr, len));
     check("listen", ::listen(listener, backlog));
@@ -161,7 +161,7 @@ void server::accept() {
         case EMFILE: case ENFILE: case ENOBUFS: case ENOMEM:
             outOfDescriptors();
             return;
-        default:           check("accept4", fd);
+        default:           check("accept4", fd); // which ends the program
         }
         // A reference to an element stays valid until that one is erased.
         conn &c = conns[fd] = conn{fd, from, {}, EPOLLIN};
@@ -172,8 +172,8 @@ void server::accept() {
     }
 }
 
-// outOfDescriptors stops the listener, until close starts it again: who waits
-// keeps it ready, and level-triggered it would be reported without end.
+// outOfDescriptors stops the listener until close starts it again: clients that
+// wait keep it ready, and epoll_wait would return at once, again and again.
 void server::outOfDescriptors() {
     if (conns.empty())
         check("accept4", -1); // nobody is there to leave and free one
@@ -182,7 +182,7 @@ void server::outOfDescriptors() {
     check("epoll_ctl(EPOLL_CTL_MOD)", setInterest(EPOLL_CTL_MOD, listener, 0));
 }
 
-// turn makes one call for c: it is either flushing or reading.
+// turn takes c a step further: it flushes, or reads once and answers.
 void server::turn(conn &c) {
     std::string why = c.pending.empty()
         ? read(c) : write(c, c.pending.data(), c.pending.size());

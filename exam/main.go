@@ -62,7 +62,7 @@ In the command, {addr}, {host} and {port} stand for a free address.
 
 	o := exam.Options{Command: flags.Args(), PID: *pid, As: exam.Profile(*as)}
 	if *only != "" {
-		o.Only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' || r == ' ' })
+		o.Only = strings.FieldsFunc(strings.ToUpper(*only), func(r rune) bool { return r == ',' || r == ' ' })
 	}
 	if o.As != exam.Echo && o.As != exam.LT && o.As != exam.ET {
 		return misuse("-as %s: want echo, lt or et", *as)
@@ -123,7 +123,7 @@ In the command, {addr}, {host} and {port} stand for a free address.
 			return misuse("%v", err)
 		}
 	} else if len(report.Results) > 0 {
-		fmt.Println("\n" + report.Summary())
+		fmt.Println("\n" + style.Summary(report))
 	}
 	switch {
 	case report.Status == exam.StatusInterrupted:

@@ -42,12 +42,13 @@ type conn struct {
 type server struct {
 	listener int
 	addr     netip.AddrPort
-	buf      [bufSize]byte // shared: its bytes are out before the next read
+	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 }
 
-// The loop stays on the main thread. The sleep makes the Go runtime open what
-// its timers need: later, with no descriptor free, it would die of that.
+// The loop stays on the main thread. The Go runtime has threads and an epoll
+// instance of its own, which serve no client. The sleep makes it open that now:
+// later, with no descriptor free, the process would die of it.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -78,8 +79,8 @@ func listen(addr netip.AddrPort) *server {
 	check("setsockopt(TCP_NODELAY)", err) // accepted sockets inherit it
 	sa := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
 	err = unix.Bind(fd, sa)
-	check("bind "+addr.String()+" (6379 is Redis's port; "+
-		"for another: -addr 127.0.0.1:7000)", err)
+	check("bind "+addr.String()+" (if it is taken, choose another port by "+
+		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
 	setNonblock(fd)
@@ -129,7 +130,7 @@ func (s *server) accept() {
 	}
 }
 
-// turn makes one call for c: it is either flushing or reading.
+// turn takes c a step further: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	var err error
 	if len(c.pending) > 0 {
@@ -169,7 +170,7 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // data may lie in buf: copy
+	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
 	if len(data) == 0 {
 		c.pending = nil // memory is for those who stall
 	}

@@ -7,8 +7,8 @@
 //
 // Changed from step 2: the loop asks nobody. It is told who is ready.
 //
-// Still wrong: nothing that a client can see. A client that stalls costs two
-// epoll_ctl(2) calls, one to ask for EPOLLOUT and one to ask for EPOLLIN again.
+// Still wrong: nothing that a client can see. But a client that stalls costs
+// two epoll_ctl(2) calls each time, for EPOLLOUT and for EPOLLIN again.
 package main
 
 import (
@@ -46,14 +46,15 @@ type conn struct {
 type server struct {
 	listener int
 	addr     netip.AddrPort
-	buf      [bufSize]byte // shared: its bytes are out before the next read
+	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
 	full     bool // no descriptor was free: the listener's interest is 0
 }
 
-// The loop stays on the main thread. The sleep makes the Go runtime open what
-// its timers need: later, with no descriptor free, it would die of that.
+// The loop stays on the main thread. The Go runtime has threads and an epoll
+// instance of its own, which serve no client. The sleep makes it open that now:
+// later, with no descriptor free, the process would die of it.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -85,8 +86,8 @@ func listen(addr netip.AddrPort) *server {
 	check("setsockopt(TCP_NODELAY)", err) // accepted sockets inherit it
 	sa := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
 	err = unix.Bind(fd, sa)
-	check("bind "+addr.String()+" (6379 is Redis's port; "+
-		"for another: -addr 127.0.0.1:7000)", err)
+	check("bind "+addr.String()+" (if it is taken, choose another port by "+
+		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
 	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
@@ -113,7 +114,7 @@ func (s *server) serve() {
 			if fd := int(event.Fd); fd == s.listener {
 				s.accept()
 			} else {
-				s.turn(s.conns[fd])
+				s.turn(s.conns[fd]) // there: only its own turn closes it
 			}
 		}
 	}
@@ -146,8 +147,8 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors stops the listener, until close starts it again: who waits
-// keeps it ready, and level-triggered it would be reported without end.
+// outOfDescriptors stops the listener until close starts it again: clients that
+// wait keep it ready, and epoll_wait would return at once, again and again.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
 		check("accept4", err) // nobody is there to leave and free one
@@ -158,7 +159,7 @@ func (s *server) outOfDescriptors(err error) {
 	check("epoll_ctl(EPOLL_CTL_MOD)", err)
 }
 
-// turn makes one call for c: it is either flushing or reading.
+// turn takes c a step further: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	var err error
 	if len(c.pending) > 0 {
@@ -198,7 +199,7 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // data may lie in buf: copy
+	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
 	if len(data) == 0 {
 		c.pending = nil // memory is for those who stall
 	}

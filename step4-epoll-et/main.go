@@ -8,7 +8,8 @@
 // Changed from step 3: a connection is registered once, for both directions,
 // and a ready list of our own stands in for the repeated notices.
 //
-// Still wrong: nothing that a client can see. But all of it runs on one core.
+// Still wrong: nothing that a client can see. Each message costs one read more,
+// the one that returns EAGAIN; and all of it runs on one core.
 package main
 
 import (
@@ -41,21 +42,22 @@ type conn struct {
 	// is flushing and nothing more is read from it; otherwise it is reading.
 	pending []byte
 
-	ready bool // from an edge until EAGAIN
+	ready bool // it is on the ready list
 }
 
 type server struct {
 	listener int
 	addr     netip.AddrPort
-	buf      [bufSize]byte // shared: its bytes are out before the next read
+	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool // no descriptor was free: clients wait, no edge tells
-	ready    []*conn
+	full     bool    // no descriptor was free: close asks for a new edge
+	ready    []*conn // whoever had an edge, until EAGAIN
 }
 
-// The loop stays on the main thread. The sleep makes the Go runtime open what
-// its timers need: later, with no descriptor free, it would die of that.
+// The loop stays on the main thread. The Go runtime has threads and an epoll
+// instance of its own, which serve no client. The sleep makes it open that now:
+// later, with no descriptor free, the process would die of it.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -87,8 +89,8 @@ func listen(addr netip.AddrPort) *server {
 	check("setsockopt(TCP_NODELAY)", err) // accepted sockets inherit it
 	sa := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
 	err = unix.Bind(fd, sa)
-	check("bind "+addr.String()+" (6379 is Redis's port; "+
-		"for another: -addr 127.0.0.1:7000)", err)
+	check("bind "+addr.String()+" (if it is taken, choose another port by "+
+		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
 	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
@@ -132,7 +134,7 @@ func (s *server) serve() {
 // epoll(7), "Possible pitfalls and ways to avoid them".
 func (s *server) round() {
 	ready := s.ready
-	s.ready = ready[:0]
+	s.ready = ready[:0] // in place: who stays moves to the front
 	for _, c := range ready {
 		for i := 0; i < budget && c.ready; i++ {
 			s.turn(c)
@@ -171,7 +173,7 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors makes close ask for a new edge: this one is used up.
+// outOfDescriptors lets close ask again: for who waits already, no edge comes.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
 		check("accept4", err) // nobody is there to leave and free one
@@ -180,7 +182,7 @@ func (s *server) outOfDescriptors(err error) {
 	s.full = true
 }
 
-// turn makes one call for c: it is either flushing or reading.
+// turn takes c a step further: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	var err error
 	if len(c.pending) > 0 {
@@ -222,7 +224,7 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // data may lie in buf: copy
+	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
 	if len(data) == 0 {
 		c.pending = nil // memory is for those who stall
 	}

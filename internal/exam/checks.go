@@ -67,7 +67,7 @@ func firstContact(s *session, c *client) error {
 	}
 	if err != nil {
 		s.note("got back", "nothing: %v", orSilence(err, limits.first))
-		return &stopGrading{StatusHang, "it accepts connections and does not answer"}
+		return &stopGrading{StatusHang, "it listens and does not answer"}
 	}
 	return nil
 }
@@ -246,6 +246,7 @@ func slowReaderBlocks(s *session) error {
 	} else {
 		s.note("another", "client was answered in %v", d)
 	}
+	s.usually = "while one client keeps it busy, the server does not accept(2) another: see ONE_AT_A_TIME"
 	return s.serveAnother("meanwhile")
 }
 
@@ -326,6 +327,7 @@ func (s *session) owed(c *client, d time.Duration, pace func()) error {
 		return c.outcome(0, c.sent, err)
 	}
 	if err := c.eof(d); err != nil {
+		s.usually = "read(2) returned 0, or would have: it was not called again, and close(2) neither"
 		return fmt.Errorf("all of it, and then no EOF: %w", silent(err, d))
 	}
 	return nil
@@ -373,7 +375,10 @@ func outOfFDs(s *session) (*client, float64, error) {
 			n, since = m, time.Now()
 		}
 	}
-	s.note("clients", "%d connected; the server has %d descriptors open", limits.manyFDs, s.server.descriptors())
+	s.note("clients", "%d connected", limits.manyFDs)
+	if n := s.server.descriptors(); n > 0 {
+		s.note("open", "%d descriptors", n)
+	}
 	return first, before, nil
 }
 
@@ -530,11 +535,12 @@ func starved(s *session) error {
 			first += f.between(sent, a.at)
 		}
 	}
-	s.note("the third", "was answered after %v; before that, the others got %d KiB (means of %d)",
-		(took / rounds).Round(10*time.Microsecond), first/rounds>>10, rounds)
+	s.note("the third", "was answered %d times, on average after %v, in which the others got %d KiB",
+		rounds, (took / rounds).Round(10*time.Microsecond), first/rounds>>10)
 	if first/rounds > limits.unfair || took/rounds > limits.prompt {
 		return errFailed
 	}
+	s.usually = "while one client keeps it busy, the server does not accept(2) another: see ONE_AT_A_TIME"
 	return s.serveAnother("meanwhile")
 }
 
@@ -585,6 +591,9 @@ func acceptLost(s *session) error {
 		}
 	}
 	s.note("clients", "%d connected at once and sent 16 bytes each", limits.burst)
+	if lost > limits.burst/2 {
+		s.usually = "clients that stay connected keep others from being served: see ONE_AT_A_TIME"
+	}
 	if lost > 0 {
 		return s.fail("got back", "%d of them got no answer within %v: %v", lost, limits.burstTime, silent(why, limits.burstTime))
 	}
@@ -685,22 +694,37 @@ func fdLeak(s *session) error {
 			return s.fail("clients", "%d came and went, then: %v", i, silent(err, limits.reply))
 		}
 	}
-	for i := range limits.unread {
-		if err := leave(); err != nil {
-			return s.fail("clients", "%d came and went with unread data, then: %v", i, err)
+	grown := func() (int, error) {
+		before := s.server.descriptors()
+		for i := range limits.unread {
+			if err := errors.Join(visit(), leave()); err != nil {
+				return 0, s.fail("clients", "%d more came, and went with unread data, then: %v", i, err)
+			}
 		}
+		after := s.server.descriptors()
+		for deadline := time.Now().Add(limits.silence); after > before+limits.leak && time.Now().Before(deadline); {
+			time.Sleep(10 * time.Millisecond)
+			after = s.server.descriptors()
+		}
+		return after - before, nil
+	}
+	more, err := grown()
+	if err != nil {
+		return err
 	}
 	after := s.server.descriptors()
-	for deadline := time.Now().Add(limits.silence); after > before+limits.leak && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-		after = s.server.descriptors()
+	if after > before+limits.leak {
+		// A leak goes on growing. What is kept for the next client does not.
+		if more, err = grown(); err != nil {
+			return err
+		}
 	}
 	s.note("clients", "%d came and went, %d more went with unread data", limits.churn, limits.unread)
-	s.note("server", "had %d descriptors open before, %d after", before, after)
+	s.note("open", "%d descriptors before, %d after", before, after)
 	if how, dead := s.server.died(); dead {
 		return s.fail("server", "died: %s", how)
 	}
-	if after > before+limits.leak {
+	if after > before+limits.leak && more > limits.leak {
 		return errFailed
 	}
 	if _, spin := s.share(500 * time.Millisecond); idle < limits.spinCPU && spin >= limits.spinCPU {

@@ -22,8 +22,9 @@ import (
 
 // A client is one connection to the server. What it sends is a pattern that
 // nobody else sends and that does not repeat, so that a byte which went astray,
-// came twice or got lost is noticed. It is printable, so that explanations are
-// readable; that other bytes pass as well is for WRONG_BYTES to find out.
+// came twice or got lost is noticed. It is text, so that explanations can be
+// read, in lines of 16 bytes, so that a server that waits for lines fails only
+// where short messages are asked for: NO_REPLY.
 type client struct {
 	*net.TCPConn
 	id   uint64
@@ -46,6 +47,9 @@ func pattern(p []byte, id uint64, off int) {
 		x = (x ^ x>>27) * 0x94d049bb133111eb
 		x = (x^x>>31)&0x3f3f3f3f3f3f3f3f + 0x3030303030303030 // '0' to 'o'
 		binary.LittleEndian.PutUint64(word[:], x)
+		if off/8%2 == 1 {
+			word[7] = '\n'
+		}
 		n := copy(p, word[off%8:])
 		p, off = p[n:], off+n
 	}

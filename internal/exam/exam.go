@@ -175,7 +175,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	begin := time.Now()
 	report := &Report{
 		Status: StatusGraded, Server: o.Command, As: cmp.Or(o.As, Echo), PID: o.PID, Date: begin.UTC().Truncate(time.Second),
-		Machine: runtime.GOARCH, Kernel: unix.ByteSliceToString(uts.Release[:]), CPUs: runtime.NumCPU(),
+		Results: []Result{}, Machine: runtime.GOARCH, Kernel: unix.ByteSliceToString(uts.Release[:]), CPUs: runtime.NumCPU(),
 	}
 	if o.Addr.IsValid() && !placeholder {
 		report.Addr = o.Addr.String()
@@ -239,10 +239,11 @@ type grading struct {
 // A session is what one check works with: a server, and clients that are gone
 // when the check has ended.
 type session struct {
-	ctx    context.Context
-	server *server
-	start  func(nofile uint64) (*server, error) // the server once more, nil if it was not started by us
-	facts  []Fact
+	ctx     context.Context
+	server  *server
+	start   func(nofile uint64) (*server, error) // the server once more, nil if it was not started by us
+	facts   []Fact
+	usually string // if it is not what the table says
 
 	mu      sync.Mutex
 	clients []*client
@@ -377,8 +378,13 @@ func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
 	}
 	s.explain()
 	res = verdict(Fail, "", s.facts)
-	if stop != nil {
+	switch _, dead := s.server.died(); {
+	case stop != nil:
 		res.Usually = stop.reason
+	case s.usually != "":
+		res.Usually = s.usually
+	case dead && !strings.HasPrefix(c.ID, "DIED"):
+		res.Usually = "the server has ended, for the reason above, before it could be asked"
 	}
 	return res, err
 }
@@ -400,11 +406,14 @@ func (s *session) resetAll() {
 // explain adds what the server is doing, or how it died.
 func (s *session) explain() {
 	how, dead := s.server.died()
+	said := slices.ContainsFunc(s.facts, func(f Fact) bool { return f.Label == "server" })
 	if !dead {
-		s.note("server", "%s", s.state())
+		if !said {
+			s.note("server", "%s", s.state())
+		}
 		return
 	}
-	if !slices.ContainsFunc(s.facts, func(f Fact) bool { return f.Label == "server" }) {
+	if !said {
 		s.note("server", "died: %s", how)
 	}
 	if out := s.server.lastWords(); out != "" {
@@ -431,7 +440,10 @@ func (s *session) state() string {
 			continue
 		}
 		shown++
-		where := "a connection that was never accepted"
+		where := "a connection that it has closed"
+		if sock.Inode == 0 && (sock.State == procfs.TCPEstablished || sock.State == procfs.TCPCloseWait) {
+			where = "a connection that was never accepted"
+		}
 		for _, fd := range fds {
 			if fd.Inode == sock.Inode && sock.Inode != 0 {
 				where = fmt.Sprintf("fd %d", fd.Num)

@@ -55,7 +55,11 @@ func (e *startError) Error() string {
 func start(ctx context.Context, command []string, addr netip.AddrPort, nofile uint64) (*server, error) {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
-		return nil, &startError{StatusNeverListened, fmt.Sprintf("%s: no such program, or it may not be executed", command[0]), ""}
+		reason := fmt.Sprintf("%s: no such program, or it may not be executed", command[0])
+		if _, err := os.Stat(command[0]); err == nil && !strings.Contains(command[0], "/") {
+			reason += fmt.Sprintf("; for the file that is here: ./%s", command[0])
+		}
+		return nil, &startError{StatusNeverListened, reason, ""}
 	}
 	if socks, err := listeners(addr); err == nil && len(socks) > 0 {
 		return nil, &startError{StatusNeverListened, fmt.Sprintf("%s is taken already%s: stop it, or let the command take {port}", addr, whoHas(socks)), ""}

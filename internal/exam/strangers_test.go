@@ -94,7 +94,7 @@ func TestHang(t *testing.T) {
 		t.Fatal(err)
 	}
 	if report.Status != exam.StatusHang || report.Count(exam.Fail) != 1 || report.Count(exam.Pass) != 0 {
-		t.Errorf("%s: %s", report.Status, report.Summary())
+		t.Errorf("%s: %s", report.Status, exam.Style{Width: 100}.Summary(report))
 	}
 }
 
@@ -162,7 +162,7 @@ func TestAttach(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !report.Passed() {
-			t.Errorf("%s: %s", name, report.Summary())
+			t.Errorf("%s: %s", name, exam.Style{Width: 100}.Summary(report))
 		}
 		for _, r := range report.Results {
 			switch r.ID {
@@ -197,7 +197,7 @@ func TestLeavesNoProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !report.Passed() {
-				t.Errorf("%s: %s: %s", report.Status, report.Summary(), report.Output)
+				t.Errorf("%s: %s: %s", report.Status, exam.Style{Width: 100}.Summary(report), report.Output)
 			}
 			none(t, server, before)
 		})
@@ -258,9 +258,9 @@ func TestCommand(t *testing.T) {
 		{"-addr nowhere -- true", 2, "want HOST:PORT"},
 		{"-pid 1 -- true", 2, "give only one of them"},
 		{"-pid 4194304", 2, "no such process"},
-		{"-only NOT_EDGE -- " + server + " -addr {addr}", 0, "1 checks in"},
+		{"-only NOT_EDGE -- " + server + " -addr {addr}", 0, "1 check in"},
 		{"-only NOT_LEVEL -- " + server + " -addr {addr}", 1, "1 failed (NOT_LEVEL)"},
-		{"-list -as et", 0, "EDGE_LOST"},
+		{"-list -as et -only edge_lost", 0, "EDGE_LOST"},
 	} {
 		cmd := exec.Command(examiner, strings.Fields(tt.args)...)
 		out, _ := cmd.CombinedOutput()
@@ -278,7 +278,7 @@ func TestCommand(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 	if r := report.Results[0]; r.ID != "NOT_LEVEL" || r.Verdict != exam.Fail || r.Failure != "NOT_LEVEL" ||
-		len(r.Facts) == 0 || r.Usually == "" || len(r.Reread) == 0 || r.Chapter == "" {
+		len(r.Facts) == 0 || r.Usually == "" || len(r.Reread) == 0 {
 		t.Errorf("%+v", r)
 	}
 	if r := report.Results[1]; r.ID != "NOT_EDGE" || r.Verdict != exam.Pass || r.Failure != "" {

@@ -2,7 +2,6 @@ package exam
 
 import (
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -37,7 +36,7 @@ func (st Style) Text(r Result) string {
 	if r.Verdict == Fail {
 		st.field(&b, "usually", r.Usually)
 		reread := strings.Join(r.Reread, " · ")
-		if _, err := os.Stat(r.Chapter); err == nil { // we are in the repository
+		if r.Chapter != "" {
 			reread += " · " + r.Chapter
 		}
 		st.field(&b, "reread", reread)
@@ -46,10 +45,15 @@ func (st Style) Text(r Result) string {
 }
 
 func (st Style) field(b *strings.Builder, label, text string) {
-	for _, line := range strings.Split(text, "\n") {
-		st.wrap(b, fmt.Sprintf("      %-10s", label), 16, line)
-		label = ""
+	lines := strings.Split(text, "\n")
+	if len(lines) > 1 { // the server's own words, as they are
+		fmt.Fprintf(b, "      %s\n", label)
+		for _, line := range lines {
+			fmt.Fprintf(b, "        %s\n", line)
+		}
+		return
 	}
+	st.wrap(b, fmt.Sprintf("      %-10s", label), 16, text)
 }
 
 // wrap writes text behind a head that ends at column indent, and goes on at
@@ -78,8 +82,8 @@ func (st Style) wrap(b *strings.Builder, head string, indent int, text string) {
 	b.WriteByte('\n')
 }
 
-// Summary is the last line.
-func (r *Report) Summary() string {
+// Summary is what stands below the results.
+func (st Style) Summary(r *Report) string {
 	var failed []string
 	for _, res := range r.Results {
 		if res.Verdict == Fail {
@@ -87,9 +91,13 @@ func (r *Report) Summary() string {
 		}
 	}
 	if r.Status == StatusHang || r.Status == StatusNotEcho {
-		return fmt.Sprintf("%s; the other %d checks were not run", r.Problem, r.Count(Skip))
+		text := r.Problem
+		if n := r.Count(Skip); n > 0 {
+			text += fmt.Sprintf("; the other %s not run", plural(n, "check was", "checks were"))
+		}
+		return text
 	}
-	text := fmt.Sprintf("%d checks in %.1f s: %d passed", len(r.Results), r.Seconds, r.Count(Pass))
+	text := fmt.Sprintf("%s in %.1f s: %d passed", plural(len(r.Results), "check", "checks"), r.Seconds, r.Count(Pass))
 	if len(failed) > 0 {
 		text += fmt.Sprintf(", %d failed (%s)", len(failed), strings.Join(failed, " "))
 	}
@@ -102,5 +110,14 @@ func (r *Report) Summary() string {
 	if r.Status == StatusInterrupted {
 		text += "; then it was interrupted"
 	}
-	return text
+	var b strings.Builder
+	st.wrap(&b, "", 0, text)
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return fmt.Sprint(n, " ", many)
 }
