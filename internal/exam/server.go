@@ -311,10 +311,11 @@ func (s *server) stop() {
 	}
 }
 
-// alive is false as soon as a process has closed its descriptors.
+// alive is false when a process has closed its descriptors. Its first thread may
+// be gone (Z) while others, which share them, are still ending.
 func alive(pid int) bool {
 	p, err := procfs.Stat(pid)
-	return err == nil && p.State != 'Z' && p.State != 'X'
+	return err == nil && (p.State != 'Z' && p.State != 'X' || p.Threads > 1)
 }
 
 // cpu is the time that all live threads of the server have spent on a CPU, and

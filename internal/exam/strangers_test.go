@@ -197,7 +197,12 @@ func TestLeavesNoProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !report.Passed() {
-				t.Errorf("%s: %s: %s", report.Status, exam.Style{Width: 100}.Summary(report), report.Output)
+				t.Errorf("%s: %s: %s", report.Status, report.Problem, report.Output)
+			}
+			for _, r := range report.Results {
+				if r.Verdict != exam.Pass {
+					t.Errorf("%s", exam.Style{Width: 100, Verbose: true}.Text(r))
+				}
 			}
 			none(t, server, before)
 		})
