@@ -24,10 +24,11 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FROM_SOCKET := trap "" INT; while read -r line; do case $$line in socket*) echo "$$line"; exec cat;; esac; done
 CALLS := socket,setsockopt,bind,listen,getsockname,accept,accept4,fcntl,read,write,close
 CALLS := $(CALLS),epoll_create1,epoll_ctl,?epoll_wait,epoll_pwait
+COUNTED := accept4,read,write,close,epoll_ctl,?epoll_wait,epoll_pwait
 
 .DEFAULT_GOAL := help
-.PHONY: help test check setup doctor fmt lint clean
-.PHONY: $(foreach n,$(STEPS),step$(n) trace$(n)) diff2 diff3 diff4
+.PHONY: help test check setup doctor fmt lint clean strace
+.PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs
 
 help: ## this list
 	@sed -n -e 's/^## \([^:]*\): */\1## /p' -e 's/^\([a-z][a-z0-9]*\):[^#]*## */\1## /p' $(MAKEFILE_LIST) \
@@ -39,11 +40,19 @@ $(foreach n,$(STEPS),step$(n)): step%:
 	@trap : INT; bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
 
 ## trace1..trace4: run a step under strace: its calls on sockets and epoll [ADDR=]
-$(foreach n,$(STEPS),trace$(n)): trace%:
-	@command -v strace >/dev/null || { echo "strace is not installed: make setup"; exit 1; }
+$(foreach n,$(STEPS),trace$(n)): trace%: strace
 	@go build -o bin/$(STEP$*) ./$(STEP$*)
 	@trap : INT; strace -e trace=$(CALLS) -e signal=none -s 80 -o '|$(FROM_SOCKET)' \
 		bin/$(STEP$*) -addr $(ADDR) 2>bin/stderr || test $$? -gt 128 || { cat bin/stderr; exit 1; }
+
+## count1..count4: run a step, and count its calls until Ctrl-C [ADDR=]
+$(foreach n,$(STEPS),count$(n)): count%: strace
+	@go build -o bin/$(STEP$*) ./$(STEP$*)
+	@trap : INT; strace -I3 -o /dev/stdout -c -S name -U calls,errors,name -e trace=$(COUNTED) -e signal=none \
+		bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
+
+strace:
+	@command -v strace >/dev/null || { echo "strace is not installed: make setup"; exit 1; }
 
 ## diff2..diff4: what a step changes in the one before it
 diff2 diff3 diff4: diff%:
@@ -67,6 +76,9 @@ endif
 	@go build -o bin/exam ./exam
 	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
 		$(if $(ONLY),-only "$(ONLY)") $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
+
+docs: ## run again what the documents quote: code, diffs, terminals
+	@go run ./internal/doctest
 
 setup: ## install what is needed besides: strace, nc, redis-cli, man pages
 	@go run ./internal/doctor -install

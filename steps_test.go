@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/procfs"
 )
 
 // The budgets are those of a page that a reader can hold in his head. Code
@@ -196,6 +197,26 @@ func (p *process) line(t *testing.T) string {
 	return ""
 }
 
+// asleep waits until the loop sleeps in epoll_wait, and returns its thread.
+func (p *process) asleep(t *testing.T) procfs.Thread {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		var seen [2]procfs.Thread // what was counted while it fell asleep may be old
+		for i := range seen {
+			threads, err := procfs.Threads(p.cmd.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[i] = threads[0] // the main thread
+		}
+		if seen[0].State == 'S' && strings.HasPrefix(seen[0].Syscall.Name, "epoll_") {
+			return seen[1]
+		}
+	}
+	t.Fatal("the loop does not sleep")
+	return procfs.Thread{}
+}
+
 func dial(t *testing.T, addr string) *net.TCPConn {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
@@ -354,6 +375,39 @@ func TestRedisClients(t *testing.T) {
 			out, err = need(t, "redis-benchmark", "-p", p.port, "-t", "ping_mbulk", "-c", "50", "-n", "20000", "--csv").CombinedOutput()
 			if err != nil || !bytes.Contains(out, []byte("PING_MBULK")) {
 				t.Errorf("redis-benchmark: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// What a message costs is counted, not timed: the calls that a step makes for
+// one message when the client waits for each answer, and 100 others are silent.
+func TestCallsPerMessage(t *testing.T) {
+	const messages = 50
+	for _, tt := range []struct {
+		step          string
+		reads, writes uint64 // per message
+	}{
+		{"step3-epoll-lt", 1, 1},
+		{"step4-epoll-et", 2, 1}, // the second read proves that there is no more
+	} {
+		t.Run(tt.step, func(t *testing.T) {
+			p := run(t, tt.step)
+			for range 100 {
+				echo(t, dial(t, p.addr), "then silent\n")
+			}
+			c := dial(t, p.addr)
+			echo(t, c, "hello\n")
+			before := p.asleep(t)
+			after := before
+			for range messages {
+				echo(t, c, "hello\n")
+				after = p.asleep(t)
+			}
+			reads, writes := after.Reads-before.Reads, after.Writes-before.Writes
+			if reads != tt.reads*messages || writes != tt.writes*messages {
+				t.Errorf("%d messages cost %d reads and %d writes, want %d and %d each",
+					messages, reads, writes, tt.reads, tt.writes)
 			}
 		})
 	}

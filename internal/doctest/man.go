@@ -1,6 +1,4 @@
-// Package doctest checks what the documentation says against the code and the
-// man pages that it speaks of.
-package doctest
+package main
 
 import (
 	"fmt"

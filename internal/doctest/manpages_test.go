@@ -1,4 +1,4 @@
-package doctest_test
+package main
 
 import (
 	"go/ast"
@@ -9,8 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"epoll-step-by-step/internal/doctest"
 )
 
 const root = "../.."
@@ -99,7 +97,7 @@ func TestMapOfManPages(t *testing.T) {
 // Every citation of a man page's heading, in the documentation and in the
 // comments of the code, can be looked up.
 func TestCitations(t *testing.T) {
-	if !doctest.ManPages() {
+	if !ManPages() {
 		t.Skip("the man pages are not installed: make setup")
 	}
 	checked := 0
@@ -114,7 +112,7 @@ func TestCitations(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for _, c := range doctest.Citations(string(text)) {
+		for _, c := range Citations(string(text)) {
 			checked++
 			if err := c.Look(); err != nil {
 				t.Errorf("%s: %v", path, err)
@@ -132,13 +130,13 @@ func TestCitations(t *testing.T) {
 
 func TestCitationsAreFound(t *testing.T) {
 	text := "see epoll(7), \"Questions and\n// answers\", and read(2) \"ERRORS\"; not (7), \"x\""
-	got := doctest.Citations(text)
-	if len(got) != 2 || got[0] != (doctest.Citation{Page: "epoll", Section: "7", Heading: "Questions and answers"}) ||
-		got[1] != (doctest.Citation{Page: "read", Section: "2", Heading: "ERRORS"}) {
+	got := Citations(text)
+	if len(got) != 2 || got[0] != (Citation{Page: "epoll", Section: "7", Heading: "Questions and answers"}) ||
+		got[1] != (Citation{Page: "read", Section: "2", Heading: "ERRORS"}) {
 		t.Errorf("%v", got)
 	}
-	if doctest.ManPages() {
-		for _, c := range []doctest.Citation{{Page: "epoll", Section: "7", Heading: "No such heading"}, {Page: "epoll", Section: "6", Heading: "NAME"}} {
+	if ManPages() {
+		for _, c := range []Citation{{Page: "epoll", Section: "7", Heading: "No such heading"}, {Page: "epoll", Section: "6", Heading: "NAME"}} {
 			if c.Look() == nil {
 				t.Errorf("%v was found", c)
 			}

@@ -34,6 +34,7 @@ var tools = []tool{
 	{"redis-cli", "speak Redis's protocol", "redis-tools redis valkey redis"},
 	{"redis-benchmark", "put a load on a server", "redis-tools redis valkey redis"},
 	{"ss", "list sockets", "iproute2 iproute iproute2 iproute2"},
+	{"ps", "see what a process uses", "procps procps-ng procps-ng procps"},
 	{"man", "read the manual", "man-db man-db man-db mandoc"},
 	{"man 2 epoll_ctl", "look up system calls", "manpages-dev man-pages man-pages man-pages"},
 	{"man 7 epoll", "look up overviews", "manpages man-pages man-pages man-pages"},

@@ -1,0 +1,130 @@
+// Doctest makes the blocks of the documents that are not written by hand: what
+// the code says and what the programs print. The tests of this package look
+// whether they are still true.
+//
+// Usage, in the root of the repository:
+//
+//	go run ./internal/doctest [FILE...]      refresh all blocks of README.md and docs/*.md
+//	go run ./internal/doctest -n [FILE...]   change nothing, say what is stale
+//
+// It exits 1 if a block could not be made or, with -n, is stale. Misused, it
+// exits 2.
+//
+// A directive is a comment of HTML at the beginning of a line, and the fenced
+// block right below it is generated. There are four kinds:
+//
+//	<!-- code: FILE [NAME] [from "TEXT"] [to "TEXT"] -->   see code.go
+//	<!-- diff: STEP STEP [NAME] -->                        see diff.go
+//	<!-- changes: STEP STEP -->                            see diff.go
+//	<!-- transcript [numbers vary]                         see transcript.go
+//	…
+//	-->
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Problem is something in a document that is not, or no longer, true.
+type Problem struct {
+	File string // relative to the root of the repository
+	Line int    // from 1
+	Text string // what is wrong, and what to do about it
+}
+
+func (p Problem) String() string { return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text) }
+
+func main() {
+	dry := flag.Bool("n", false, "change nothing, say what is stale")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(refresh(ctx, flag.Args(), *dry, os.Stdout, os.Stderr))
+}
+
+// refresh brings the blocks of these documents up to date, or of all if none is
+// named, and returns the exit status.
+func refresh(ctx context.Context, files []string, dry bool, log, problems io.Writer) int {
+	if len(files) == 0 {
+		files = documents()
+	}
+	var docs []document
+	for _, file := range files {
+		doc, err := read(file)
+		if err != nil {
+			fmt.Fprintln(problems, "doctest:", err)
+			return 2
+		}
+		docs = append(docs, doc)
+	}
+	prepare(ctx)
+	status := 0
+	report := func(p Problem) {
+		status = 1
+		fmt.Fprintln(problems, p)
+	}
+	for _, doc := range docs {
+		fmt.Fprintf(log, "%s: %d blocks\n", doc.file, len(doc.blocks))
+		for _, p := range doc.problems {
+			report(p)
+		}
+		for i := range doc.blocks {
+			b := &doc.blocks[i]
+			fresh, err := b.make(ctx)
+			switch {
+			case ctx.Err() != nil:
+				fmt.Fprintln(problems, "doctest: interrupted")
+				return 1
+			case err != nil:
+				report(b.problem(err))
+			case fresh == b.fence:
+			case dry:
+				report(b.stale(fresh))
+			default:
+				fmt.Fprintf(log, "%s:%d: %s: refreshed\n", b.file, b.line, b.title())
+				b.fence = fresh
+			}
+		}
+		if err := doc.save(); err != nil {
+			report(Problem{doc.file, 1, err.Error()})
+		}
+	}
+	return status
+}
+
+// documents lists the documents of the repository.
+func documents() []string {
+	files, _ := filepath.Glob("docs/*.md")
+	return append([]string{"README.md"}, files...)
+}
+
+// prepare is called before blocks are made. It compiles what transcripts will
+// run: the first time on a machine that takes longer than anything in one may.
+// And a reader's terminal has descriptors 0, 1 and 2: others that were left open
+// to us are not for the programs.
+func prepare(ctx context.Context) {
+	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // a kernel before 5.11 cannot
+	exec.CommandContext(ctx, "go", "build", "-trimpath", "./...").Run()
+}
+
+// missing is the error for a program that is not installed.
+type missing string
+
+func (m missing) Error() string { return string(m) + " is not installed: make setup" }
+
+func isMissing(err error) bool {
+	var m missing
+	return errors.As(err, &m)
+}

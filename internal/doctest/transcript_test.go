@@ -1,0 +1,364 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+)
+
+// play runs a script in a small repository.
+func play(t *testing.T, script string) (text string, err error) {
+	t.Helper()
+	inTree(t, "")
+	_, text, err = transcript(t.Context(), "\n"+script)
+	return text, err
+}
+
+func TestTranscript(t *testing.T) {
+	tests := []struct{ name, script, want string }{
+		{"one terminal", "$ echo one; echo two >&2\n# a comment\n$ cat\n$ printf no-end\n$ echo",
+			"$ echo one; echo two >&2\none\ntwo\n$ cat\n$ printf no-end\nno-end\n$ echo\n\n"},
+		{"typing", "1$ cat\n1> hello\n1: ell\n1>\n1> bye\n1: bye\n1^D\n1.",
+			" 1 │ $ cat\n 1 │ hello ⏎\n 1 │ hello\n 1 │  ⏎\n 1 │ bye ⏎\n 1 │\n 1 │ bye\n 1 │ ^D\n"},
+		{"in the order of the script", "1$ echo a\n2$ echo b\n2: b\n1: a",
+			" 1 │ $ echo a\n 2 │ $ echo b\n 2 │ b\n 1 │ a\n"},
+		{"nothing", "1$ cat\n1 nothing", " 1 │ $ cat\n 1 │ (nothing)\n"},
+		{"a line without an end", `1$ echo first; printf 'read(7, '; read -r x; echo "$x) = 1"` + "\n1~ read\n1 nothing\n1> a\n1: = 1",
+			" 1 │ $ echo first; printf 'read(7, '; read -r x; echo \"$x) = 1\"\n 1 │ first\n 1 │ read(7, █\n 1 │ (nothing)\n 1 │ a ⏎\n 1 │ read(7, a) = 1\n"},
+		{"the next line without an end", `1$ for i in 1 2; do printf 'sleep '; read -r x; echo; done` + "\n1~ sleep\n1> a\n1~ sleep",
+			" 1 │ $ for i in 1 2; do printf 'sleep '; read -r x; echo; done\n 1 │ sleep █\n 1 │ a ⏎\n 1 │ sleep\n 1 │ sleep █\n"},
+		{"a line that never had an end", "1$ printf sleep; read -r x\n1~ sleep\n1^D\n1.",
+			" 1 │ $ printf sleep; read -r x\n 1 │ sleep █\n 1 │ ^D\n"},
+		{"interrupt", "1$ trap 'echo caught; exit' INT; echo set; while :; do sleep 0.01; done\n1: set\n1^C\n1.",
+			" 1 │ $ trap 'echo caught; exit' INT; echo set; while :; do sleep 0.01; done\n 1 │ set\n 1 │ ^C\n 1 │ caught\n"},
+		{"the last command ends first", "1$ read -r x; echo got $x\n1> it\n1$ echo next\n1: next",
+			" 1 │ $ read -r x; echo got $x\n 1 │ it ⏎\n 1 │ got it\n 1 │ $ echo next\n 1 │ next\n"},
+		{"progress on one line", `$ printf '10 %%\r20 %%\r\n'`, "$ printf '10 %%\\r20 %%\\r\\n'\n20 %\n"},
+		{"environment", "$ echo $NO_COLOR $TERM $COLUMNS $GOFLAGS $MAKELEVEL $GIT_DIR",
+			"$ echo $NO_COLOR $TERM $COLUMNS $GOFLAGS $MAKELEVEL $GIT_DIR\n1 dumb 72 -trimpath\n"},
+		{"a copy", "$ sed -i s/first/1st/ text.txt; rm Makefile\n$ grep 1st text.txt\n$ ls -A",
+			"$ sed -i s/first/1st/ text.txt; rm Makefile\n$ grep 1st text.txt\n  1st\n$ ls -A\nREADME.md\na.md\nnew\nold\ntext.txt\n"},
+		{"git", "$ echo more >>text.txt\n$ git status --short", "$ echo more >>text.txt\n$ git status --short\n M text.txt\n"},
+	}
+	t.Setenv("MAKELEVEL", "3")
+	t.Setenv("GIT_DIR", "/nowhere")
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := play(t, test.script)
+			if err != nil || got != test.want {
+				t.Errorf("%v\ngot:\n%s\nwant:\n%s", err, got, test.want)
+			}
+			for file, want := range map[string]string{"text.txt": "  first\n    second\n\n  third", "Makefile": "all:\n\techo all\n"} {
+				if text, err := os.ReadFile(file); string(text) != want {
+					t.Errorf("%s of the repository was changed: %q %v", file, text, err)
+				}
+			}
+		})
+	}
+}
+
+func TestFailingTranscript(t *testing.T) {
+	tests := []struct{ name, script, want string }{
+		{"not printed", "1$ echo one; echo two; cat\n2$ printf three; cat\n1: four",
+			"1: four: not within 100ms\n 1 │ one\n 1 │ two\n 1 │ \n 2 │ three\n"},
+		{"ended", "1$ echo one\n1: two", "1: two: not printed, and the command has ended\n 1 │ one\n 1 │ \n"},
+		{"has an end", "1$ echo one; cat\n1~ one", "1~ one: not within 100ms\n 1 │ one\n 1 │ \n"},
+		{"does not end", "1$ cat\n1.", "1. : not within 100ms\n"},
+		{"does not end either", "$ sleep 1000", "$ sleep 1000: not within 100ms\n"},
+		{"not nothing", "1$ cat; echo one\n1^D\n1 nothing", "1 nothing : it has printed something\n 1 │ one\n 1 │ \n"},
+		{"left over", "1$ echo one; cat\n2$ cat", "the reader would see this, too: expect it\n 1 │ one\n 1 │ \n"},
+		{"a line came to its end", "1$ printf one; read -r x; echo\n1~ one\n1> x", "the reader would see this, too: expect it\n 1 │ one\n 1 │ \n"},
+		{"no command", "1$ cat\n2> x", "2> x: no command was started there\n"},
+		{"nobody listens", "1$ kill $(pidof step1-blocking)", "1$ kill $(pidof step1-blocking): no step listens\n"},
+		{"no statement", "1$ cat\n1! cat", `"1! cat" is no statement`},
+		{"no text", "1$ cat\n1:", `"1:" is no statement`},
+		{"a text", "1$ cat\n1. x", `"1. x" is no statement`},
+		{"no terminal", "$ cat\n> x", `"> x" is no statement: in which terminal?`},
+		{"mixed", "$ cat\n1$ x", "a terminal has a number in all lines or in none"},
+		{"empty", "# nothing", "there is no script"},
+	}
+	set(t, &limits.print, 100*time.Millisecond)
+	set(t, &limits.end, 100*time.Millisecond)
+	set(t, &limits.partial, 10*time.Millisecond)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if _, err := play(t, test.script); err == nil || err.Error() != test.want && !strings.Contains(test.want, "statement") || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v\nwant %s", err, test.want)
+			}
+		})
+	}
+}
+
+func set[T any](t *testing.T, what *T, value T) {
+	old := *what
+	*what = value
+	t.Cleanup(func() { *what = old })
+}
+
+// A problem is in its line of the document.
+func TestLineOfProblem(t *testing.T) {
+	inTree(t, "\n<!-- transcript\n1$ cat\n# no\n1. no\n-->\n")
+	if _, _, problems, _ := refreshed(t, false); !strings.HasPrefix(problems, "a.md:5: transcript: 1$ cat: ") {
+		t.Error(problems)
+	}
+	inTree(t, "\n<!-- transcript nunbers vary\n$ cat\n-->\n")
+	if _, _, problems, _ := refreshed(t, false); !strings.Contains(problems, "no such option: nunbers vary") {
+		t.Error(problems)
+	}
+}
+
+// The documents say 6379, and a port that is free is used.
+func TestPort(t *testing.T) {
+	s := session{port: "9123"}
+	tests := []struct{ command, want string }{
+		{"make step1", "make step1 ADDR=127.0.0.1:9123"},
+		{"make count3 2>&1 | head", "make count3 ADDR=127.0.0.1:9123 2>&1 | head"},
+		{"make trace2 ADDR=127.0.0.1:7000", "make trace2 ADDR=127.0.0.1:7000"},
+		{"make diff2", "make diff2"},
+		{"nc localhost 6379", "nc localhost 9123"},
+		{"ss sport = :6379; echo 16379 63790", "ss sport = :9123; echo 16379 63790"},
+	}
+	for _, test := range tests {
+		if got, err := s.here(test.command); got != test.want || err != nil {
+			t.Errorf("%s: got %s %v, want %s", test.command, got, err, test.want)
+		}
+	}
+	got, err := play(t, "$ echo 6379 :6379, 16379 | sed s/^6379/a9/\n")
+	if want := "$ echo 6379 :6379, 16379 | sed s/^6379/a9/\na9 :6379, 16379\n"; got != want || err != nil {
+		t.Errorf("%v, got %q, want %q", err, got, want)
+	}
+}
+
+// What is shown is on 6379, where it is not: somebody else may be there.
+func TestServerOnPort(t *testing.T) {
+	if err := toolsFor([]statement{{verb: "$", text: "nc"}}); err != nil {
+		t.Skip(err)
+	}
+	t.Chdir(root)
+	_, got, err := transcript(t.Context(), `
+1$ make step1
+1: listening on 127.0.0.1:6379
+2$ readlink /proc/$(pidof step1-blocking)/exe | sed 's/.*bin/bin/'
+2.
+2$ nc localhost 6379
+1: connected
+2> hello
+2: hello
+`)
+	want := ` 1 │ $ make step1
+ 1 │ step1-blocking: listening on 127.0.0.1:6379
+ 2 │ $ readlink /proc/$(pidof step1-blocking)/exe | sed 's/.*bin/bin/'
+ 2 │ bin/step1-blocking
+ 2 │ $ nc localhost 6379
+ 1 │ step1-blocking: fd 8: 127.0.0.1:50000 connected
+ 2 │ hello ⏎
+ 2 │ hello
+`
+	b := block{text: "transcript\n", fence: want}
+	if err != nil || !b.same(got) {
+		t.Errorf("%v\n%s", err, b.difference(got))
+	}
+}
+
+func TestMissingTool(t *testing.T) {
+	for command, tool := range map[string]string{
+		"nc localhost 1": "nc", "make trace2": "strace", "make count2": "strace", "/bin/ss -t": "ss",
+		"x=$(redis-cli ping)": "redis-cli", "redis-benchmark -q": "redis-benchmark", "g++ docs/x.cpp": "g++",
+	} {
+		t.Run(tool, func(t *testing.T) {
+			inTree(t, "<!-- transcript\n1$ "+command+"\n-->\n")
+			path := t.TempDir() // with all that is needed but the tools
+			for _, name := range []string{"git", "go"} {
+				if real, err := exec.LookPath(name); err == nil {
+					os.Symlink(real, filepath.Join(path, name))
+				}
+			}
+			t.Setenv("PATH", path)
+			doc, err := read("a.md")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := doc.blocks[0].make(t.Context()); !isMissing(err) {
+				t.Errorf("%v: the test would not be skipped", err)
+			}
+			if _, _, problems, status := refreshed(t, false); status != 1 || !strings.Contains(problems, tool+" is not installed: make setup") {
+				t.Errorf("status %d, %q", status, problems)
+			}
+		})
+	}
+	if err := toolsFor([]statement{{verb: "$", text: "rnc ssh make trace9 test-nc"}, {verb: ">", text: "nc"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// What differs each time is no reason to change a document; all else is.
+func TestVarying(t *testing.T) {
+	tests := []struct {
+		options, old, now string
+		same              bool
+	}{
+		{"", "fd 8: 127.0.0.1:54678 closed", "fd 11: 127.0.0.1:38112 closed", true},
+		{"", "at 127.0.0.1:6379", "at 127.0.0.1:7000", false},
+		{"", "htons(54678)", "htons(38112)", true},
+		{"", "htons(6379)", "htons(7000)", false},
+		{"", `read(8, "hello\n", 65536)               = 6`, `read(11, "hello\n", 65536)              = 6`, true},
+		{"", `read(8, "hello\n", 65536) = 6`, `read(8, "hello\n", 65536) = 5`, false},
+		{"", `read(8, "hello\n", 65536) = 6`, `write(8, "hello\n", 65536) = 6`, false},
+		{"", "close(8)    = 0", "close(10)   = 0", true},
+		{"", "accept(7, █", "accept(8, █", true},
+		{"", "accept4(7, {sa_family=AF_INET}, [112 => 16], SOCK_CLOEXEC) = 9", "accept4(6, {sa_family=AF_INET}, [112 => 16], SOCK_CLOEXEC) = 19", true},
+		{"", "accept4(7, 0x12493bd04150, [112], 0) = -1 EAGAIN", "accept4(7, 0xc000012345, [112], 0) = -1 EAGAIN", true},
+		{"", "accept4(7, NULL) = 9", "accept4(7, NULL) = -1 EAGAIN", false},
+		{"", "epoll_ctl(8, EPOLL_CTL_ADD, 9, {events=EPOLLIN, data={u32=9, u64=9}}) = 0", "epoll_ctl(4, EPOLL_CTL_ADD, 5, {events=EPOLLIN, data={u32=5, u64=5}}) = 0", true},
+		{"", "epoll_ctl(8, EPOLL_CTL_ADD, 9, {events=EPOLLIN})", "epoll_ctl(8, EPOLL_CTL_DEL, 9, {events=EPOLLIN})", false},
+		{"", "epoll_pwait(8, [{events=EPOLLIN, data={u32=9, u64=9}}], 256, -1, NULL, 0) = 1", "epoll_pwait(8, [{events=EPOLLIN, data={u32=9, u64=9}}], 256, -1, NULL, 0) = 2", false},
+		{"", "tfd:        9 events:       19 data:                9  pos:0 ino:5e2 sdev:8", "tfd:       11 events:       19 data:                b  pos:0 ino:4f sdev:9", true},
+		{"", "tfd: 9 events: 19", "tfd: 9 events: 1d", false},
+		{"", `users:(("step1",pid=123,fd=7))`, `users:(("step1",pid=4567,fd=8))`, true},
+		{"", "1 check in 2.9 s: 0 passed", "1 check in 12 s: 0 passed", true},
+		{"", "1 check in 2.9 s: 0 passed", "2 checks in 2.9 s: 0 passed", false},
+		{"", "p50=0.031 msec, 12ms", "p50=0.9 msec, 3ms", true},
+		{"", "make: *** [Makefile:68: check] Error 1", "make: *** [Makefile:70: check] Error 1", true},
+		{"", "make: *** [Makefile:68: check] Error 1", "make: *** [Makefile:68: check] Error 2", false},
+		{"", "2 of 3", "2 of 4", false},
+		{"numbers vary", "2 of 3.5", "17 of 4", true},
+		{"numbers vary", "2 of 3", "2 off 3", false},
+		{"numbers vary", "$ sleep 1", "$ sleep 2", false},
+		{"numbers vary", " 1 │ 1 ⏎", " 1 │ 2 ⏎", false},
+		{"", " 1 │ $ nc localhost  54678", " 1 │ $ nc localhost 54678", false},
+		{"", "one", "one\n", false},
+	}
+	for _, test := range tests {
+		b := block{text: "transcript " + test.options + "\n", fence: "```text\n" + test.old + "\n```\n"}
+		if fresh := "```text\n" + test.now + "\n```\n"; b.same(fresh) != test.same {
+			t.Errorf("same(%q, %q) = %v", test.old, test.now, !test.same)
+		}
+	}
+}
+
+// The text that is there stays if it says the same, and goes if it does not.
+func TestOldTranscript(t *testing.T) {
+	doc := "<!-- transcript\n$ echo fd 9\n-->\n```console\n$ echo fd 9\nfd 4\n```\n"
+	inTree(t, doc)
+	if got, _, problems, status := refreshed(t, false); got != doc || status != 0 {
+		t.Errorf("status %d, %s, got %q", status, problems, got)
+	}
+	inTree(t, strings.Replace(doc, "fd 4", "df 4", 1))
+	_, _, problems, _ := refreshed(t, true)
+	if want := "a.md:1: transcript: $ echo fd 9: stale; \"make docs\" refreshes it\n- df 4\n+ fd 9\n"; problems != want {
+		t.Errorf("got %q, want %q", problems, want)
+	}
+	if got, _, _, _ := refreshed(t, false); got != strings.Replace(doc, "fd 4", "fd 9", 1) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// hold is a script that leaves processes behind, some deaf to SIGTERM. Their
+// numbers are in the file, one a line.
+func hold(file string) string {
+	return `1$ trap "" TERM; sleep 1000 >/dev/null 2>&1 & echo $! $$ >` + file + `.part; mv ` + file + `.part ` + file + `; echo ready; while :; do sleep 1000; done
+1: ready
+`
+}
+
+// pids waits for the file.
+func pids(t *testing.T, file string) []int {
+	t.Helper()
+	var found []int
+	eventually(t, "the command runs", func() bool {
+		text, err := os.ReadFile(file)
+		for field := range strings.FieldsSeq(string(text)) {
+			pid, _ := strconv.Atoi(field)
+			found = append(found, pid)
+		}
+		return err == nil
+	})
+	return found
+}
+
+func alive(pid int) bool {
+	p, err := procfs.Stat(pid)
+	return err == nil && p.State != 'Z' && p.State != 'X'
+}
+
+func eventually(t *testing.T, what string, true func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !true(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func dead(t *testing.T, pids []int) {
+	t.Helper()
+	for _, pid := range pids {
+		eventually(t, fmt.Sprintf("process %d is gone", pid), func() bool { return !alive(pid) })
+	}
+}
+
+func TestNothingIsLeft(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	file := filepath.Join(t.TempDir(), "pids")
+	if _, err := play(t, hold(file)); err != nil {
+		t.Fatal(err)
+	}
+	dead(t, pids(t, file))
+	if _, err := play(t, "1$ false\n"+strings.ReplaceAll(hold(file+"2"), "1$", "2$")+"1: x"); err == nil {
+		t.Error("no error")
+	}
+	dead(t, pids(t, file+"2"))
+	if left, _ := filepath.Glob(temp + "/doctest*"); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pids")
+	doc := "<!-- code: old/main.go const -->\n<!-- transcript\n" + hold(file) + "1: never\n-->\n"
+	inTree(t, doc)
+	ctx, cancel := context.WithCancel(t.Context())
+	var found []int
+	go func() {
+		defer cancel()
+		found = pids(t, file)
+	}()
+	var problems strings.Builder
+	if status := refresh(ctx, []string{"a.md"}, false, &strings.Builder{}, &problems); status != 1 || problems.String() != "doctest: interrupted\n" {
+		t.Errorf("status %d, %s", status, problems.String())
+	}
+	<-ctx.Done()
+	dead(t, found)
+	if text, _ := os.ReadFile("a.md"); string(text) != doc {
+		t.Errorf("the document was changed: %s", text)
+	}
+}
+
+// If this process is killed, so is what it has started. The process is this
+// test once more.
+func TestKilled(t *testing.T) {
+	if file := os.Getenv("DOCTEST_HOLD"); file != "" {
+		play(t, hold(file)+"1: never")
+		return
+	}
+	file := filepath.Join(t.TempDir(), "pids")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	cmd.Env = append(os.Environ(), "DOCTEST_HOLD="+file, "TMPDIR="+t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	found := pids(t, file)
+	err := errors.Join(cmd.Process.Kill(), cmd.Wait())
+	t.Log(err)
+	dead(t, found)
+}
