@@ -28,7 +28,7 @@ COUNTED := accept4,read,write,close,epoll_ctl,?epoll_wait,epoll_pwait
 
 .DEFAULT_GOAL := help
 .PHONY: help test check setup doctor fmt lint clean strace
-.PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs
+.PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs lab xray
 
 help: ## this list
 	@sed -n -e 's/^## \([^:]*\): */\1## /p' -e 's/^\([a-z][a-z0-9]*\):[^#]*## */\1## /p' $(MAKEFILE_LIST) \
@@ -76,6 +76,13 @@ endif
 	@go build -o bin/exam ./exam
 	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
 		$(if $(ONLY),-only "$(ONLY)") $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
+
+lab: ## type epoll calls by hand [FILE=script]
+	@go run ./lab $(FILE)
+
+xray: ## what a running server waits for, live [ADDR=] or PID=; Ctrl-C ends it
+	@go build -o bin/xray ./xray
+	@trap : INT; bin/xray $(if $(PID),-pid $(PID),-addr $(ADDR))
 
 docs: ## run again what the documents quote: code, diffs, terminals
 	@go run ./internal/doctest

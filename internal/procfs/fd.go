@@ -72,6 +72,32 @@ func FDs(pid int) ([]FD, error) {
 	return fds, nil
 }
 
+// Inode returns the inode of whatever file a descriptor stands for: what
+// [Interest] has of the file that was registered. (That of an [FD] is 0 unless
+// it is a socket's or a pipe's.)
+func Inode(pid, num int) (uint64, error) {
+	name := path(pid, "fd/"+strconv.Itoa(num))
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return 0, notExist(&fs.PathError{Op: "stat", Path: name, Err: err})
+	}
+	return st.Ino, nil
+}
+
+// Protocol returns what a socket speaks, in the kernel's words: "TCP", "TCPv6",
+// "UDP", "UNIX", "UNIX-STREAM", "NETLINK". The kernel tells it as the extended
+// attribute (xattr(7)) system.sockprotoname. It is an error if the descriptor
+// is something else.
+func Protocol(pid, num int) (string, error) {
+	name := path(pid, "fd/"+strconv.Itoa(num))
+	buf := make([]byte, 64)
+	n, err := unix.Getxattr(name, "system.sockprotoname", buf)
+	if err != nil {
+		return "", notExist(&fs.PathError{Op: "getxattr", Path: name, Err: err})
+	}
+	return unix.ByteSliceToString(buf[:n]), nil
+}
+
 // FDCount returns how many descriptors a process has open. It is far cheaper
 // than [FDs] and needs less permission.
 //

@@ -1315,6 +1315,73 @@ func TestOwners(t *testing.T) {
 	}
 }
 
+func TestTCPOf(t *testing.T) {
+	_, addr := listen(t, "127.0.0.1")
+	listens := func(s Socket) bool { return s.Local == addr && s.State == TCPListen }
+	if got := must[[]Socket](t)(TCPOf(os.Getpid())); !slices.ContainsFunc(got, listens) {
+		t.Errorf("of this process: no listener on %v among %d sockets", addr, len(got))
+	}
+	if _, err := TCPOf(math.MaxInt32); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of nobody: %v, want fs.ErrNotExist", err)
+	}
+}
+
+func TestBacklogs(t *testing.T) {
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		listener, _ := listen(t, ip)
+		inode := must[uint64](t)(Inode(os.Getpid(), listener))
+		for _, want := range []int{5, 0, 1} { // a second listen(2) changes it
+			if err := unix.Listen(listener, want); err != nil {
+				t.Fatal(err)
+			}
+			got, found := must[map[uint64]int](t)(Backlogs())[inode]
+			if got != want || !found {
+				t.Errorf("%s: backlog %d, %t; want %d", ip, got, found, want)
+			}
+		}
+	}
+}
+
+func TestInodeAndProtocol(t *testing.T) {
+	open := func(family, kind int) int {
+		fd := must[int](t)(unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0))
+		closing(t, fd)
+		return fd
+	}
+	r, _ := pipe(t)
+	null := must[int](t)(unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0))
+	closing(t, null)
+	for _, tt := range []struct {
+		fd       int
+		protocol string
+	}{
+		{open(unix.AF_INET, unix.SOCK_STREAM), "TCP"},
+		{open(unix.AF_INET6, unix.SOCK_STREAM), "TCPv6"},
+		{open(unix.AF_INET, unix.SOCK_DGRAM), "UDP"},
+		{open(unix.AF_UNIX, unix.SOCK_STREAM), "UNIX"},
+		{r, ""},
+		{null, ""},
+	} {
+		var st unix.Stat_t
+		if err := unix.Fstat(tt.fd, &st); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Inode(os.Getpid(), tt.fd); got != st.Ino || err != nil {
+			t.Errorf("%q: inode %d, %v; want %d", tt.protocol, got, err, st.Ino)
+		}
+		got, err := Protocol(os.Getpid(), tt.fd)
+		if !strings.HasPrefix(got, tt.protocol) || (err == nil) != (tt.protocol != "") {
+			t.Errorf("got protocol %q, %v; want %q", got, err, tt.protocol)
+		}
+	}
+	if _, err := Inode(os.Getpid(), 1<<20); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("inode of a closed descriptor: %v, want fs.ErrNotExist", err)
+	}
+	if _, err := Protocol(os.Getpid(), 1<<20); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("protocol of a closed descriptor: %v, want fs.ErrNotExist", err)
+	}
+}
+
 func TestMemory(t *testing.T) {
 	before := must[Memory](t)(MemoryOf(os.Getpid()))
 	if before.Anon <= 0 || before.RSS <= before.Anon || before.Peak < before.RSS {

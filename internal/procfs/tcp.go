@@ -84,11 +84,21 @@ func (s State) String() string {
 // thousands of them the kernel takes milliseconds to write the list: one that
 // comes, goes or changes its state meanwhile may be missed, or be there twice.
 func TCP() ([]Socket, error) {
-	sockets, err := readTCP(nil, "/proc/net/tcp")
+	return tcpIn("/proc/net/")
+}
+
+// TCPOf returns the TCP sockets of a process's network namespace, which is not
+// ours if it is in a container: network_namespaces(7). See [TCP].
+func TCPOf(pid int) ([]Socket, error) {
+	return tcpIn(path(pid, "net/"))
+}
+
+func tcpIn(dir string) ([]Socket, error) {
+	sockets, err := readTCP(nil, dir+"tcp")
 	if err != nil {
 		return nil, err
 	}
-	all, err := readTCP(sockets, "/proc/net/tcp6")
+	all, err := readTCP(sockets, dir+"tcp6")
 	if errors.Is(err, fs.ErrNotExist) {
 		return sockets, nil // a kernel without IPv6
 	}
