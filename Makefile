@@ -73,7 +73,7 @@ ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
 	@echo '  make check ADDR=127.0.0.1:7000                   which runs already'
 	@exit 2
 endif
-	@go build -o bin/exam ./exam
+	@go build -o bin/ ./exam $(foreach n,$(STEPS),./$(STEP$(n)))
 	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
 		$(if $(ONLY),-only "$(ONLY)") $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
 

@@ -27,7 +27,7 @@ var varying = []struct {
 
 var (
 	number = regexp.MustCompile(`\d+(\.\d+)?( \d+)?`) // two: strace -c leaves a column empty that is 0
-	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$`)  // by the author: nothing in it varies
+	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$|^lab> `)  // by the author: nothing in it varies
 )
 
 // normal returns the lines of a fence that count, as they are and without what
@@ -35,7 +35,7 @@ var (
 func (b block) normal(fence string) (lines, same []string) {
 	lines = split(fence)
 	word, rest := b.cut()
-	if word != "transcript" {
+	if word != "transcript" && word != "lab" {
 		return lines, lines
 	}
 	options, _, _ := strings.Cut(rest, "\n")

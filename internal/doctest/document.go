@@ -34,6 +34,7 @@ var makers = map[string]func(ctx context.Context, rest string) (language, text s
 	"diff:":      diff,
 	"changes:":   changes,
 	"transcript": transcript,
+	"lab":        labBlock,
 }
 
 func read(file string) (document, error) {
@@ -50,6 +51,13 @@ func parse(file, text string) document {
 	}
 	for i := 0; i < len(doc.lines); {
 		if end := fenceEnd(doc.lines, i); end > i {
+			if options, isLab := strings.CutPrefix(doc.lines[i], "```lab"); isLab && end <= len(doc.lines) {
+				doc.blocks = append(doc.blocks, block{
+					file: file, line: i + 1, from: i, to: end,
+					text:  "lab" + options + strings.Join(doc.lines[i+1:end-1], ""),
+					fence: strings.Join(doc.lines[i:end], ""),
+				})
+			}
 			i = end
 			continue
 		}
@@ -186,7 +194,7 @@ func (b block) cut() (word, rest string) {
 // title says on a line what the block is and from what.
 func (b block) title() string {
 	word, rest := b.cut()
-	if word == "transcript" {
+	if word == "transcript" || word == "lab" {
 		_, script, _ := strings.Cut(rest, "\n")
 		first, _, _ := strings.Cut(strings.TrimSpace(script), "\n")
 		return word + ": " + first

@@ -98,7 +98,7 @@ func parseMarkdown(file, text string) *markdown {
 		begins := end == ""
 		if fence := fenceStart.FindStringSubmatch(t); begins && fence != nil {
 			end = fence[1]
-			if kind == directiveLine {
+			if kind == directiveLine || strings.HasPrefix(t, "```lab") { // which is its own directive
 				kind = generatedLine
 			} else {
 				kind = fencedLine

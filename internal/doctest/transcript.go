@@ -138,7 +138,7 @@ func toolsFor(statements []statement) error {
 			word = "strace"
 		}
 		switch word {
-		case "nc", "strace", "ss", "ps", "redis-cli", "redis-benchmark", "g++":
+		case "nc", "strace", "ss", "ps", "redis-cli", "redis-benchmark", "redis-server", "g++":
 			if _, err := exec.LookPath(word); err != nil {
 				return missing(word)
 			}
@@ -347,7 +347,7 @@ func (s *session) until(command string) error {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			return fmt.Errorf("not within %v: %w", limits.print, err)
+			return fmt.Errorf("not within %v", limits.print)
 		}
 		if err := s.pause(20 * time.Millisecond); err != nil {
 			return err
@@ -357,7 +357,7 @@ func (s *session) until(command string) error {
 
 var (
 	portWord  = regexp.MustCompile(`\b` + port + `\b`)
-	stepWord  = regexp.MustCompile(`\bmake (step|trace|count)[1-4]\b`)
+	stepWord  = regexp.MustCompile(`\bmake ((step|trace|count)[1-4]|xray)\b`)
 	pidOfStep = regexp.MustCompile(`\$\(pidof step[1-4][\w-]*\)`)
 )
 

@@ -1,0 +1,242 @@
+package lab
+
+import (
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// The commands that make one system call on objects that exist.
+
+func (r *run) add(a []arg) error { return r.ctl(unix.EPOLL_CTL_ADD, "EPOLL_CTL_ADD", a) }
+func (r *run) mod(a []arg) error { return r.ctl(unix.EPOLL_CTL_MOD, "EPOLL_CTL_MOD", a) }
+
+func (r *run) ctl(op int, opName string, a []arg) error {
+	e, o := a[0].object, a[1].object
+	event := unix.EpollEvent{Events: a[2].events, Fd: int32(o.fd), Pad: int32(o.id)}
+	err := unix.EpollCtl(e.fd, op, o.fd, &event)
+	mask := procfs.Events(event.Events).String()
+	text := "{" + mask + ", " + o.name + "}"
+	if r.Raw {
+		text = r.rawEvent(mask, o.data())
+	}
+	r.note(err, "epoll_ctl", r.ref(e), opName, r.ref(o), text)
+	return nil
+}
+
+func (r *run) rawEvent(mask string, data uint64) string {
+	return fmt.Sprintf("{events=%s, data={u32=%d, u64=%d}}", mask, uint32(data), data)
+}
+
+func (r *run) del(a []arg) error {
+	e, o := a[0].object, a[1].object
+	r.note(unix.EpollCtl(e.fd, unix.EPOLL_CTL_DEL, o.fd, nil), "epoll_ctl", r.ref(e), "EPOLL_CTL_DEL", r.ref(o), "NULL")
+	return nil
+}
+
+func (r *run) wait(a []arg) error {
+	e, most, timeout := a[0].object, a[1].n, a[2].n
+	events := make([]unix.EpollEvent, max(most, 1))
+	call := func() (int, error) { return epollWait(e.fd, events, most, timeout) }
+	var n int
+	var err error
+	if timeout == 0 {
+		n, err = call()
+	} else {
+		runtime.LockOSThread()
+		restore := blockAlarm()
+		n, err = r.sleep(timeout < 0, call)
+		restore()
+		runtime.UnlockOSThread()
+	}
+	text := "..."
+	if err == nil {
+		text = r.events(events[:n])
+	}
+	r.show(r.made(n, err, "epoll_wait", r.ref(e), text, most, timeout))
+	return nil
+}
+
+func (r *run) events(events []unix.EpollEvent) string {
+	var list []string
+	for _, e := range events {
+		data := uint64(uint32(e.Pad))<<32 | uint64(uint32(e.Fd))
+		mask := procfs.Events(e.Events).String()
+		text := "{" + r.of(data).name + ", " + mask + "}"
+		if r.Raw {
+			text = r.rawEvent(mask, data)
+		}
+		list = append(list, text)
+	}
+	return "[" + strings.Join(list, ", ") + "]"
+}
+
+func (r *run) poll(a []arg) error {
+	o, mask := a[0].object, a[1].events
+	if mask > 1<<15-1 {
+		return misuse(a[1].column, "%s has no bit in poll(2)", procfs.Events(mask&^(1<<15-1)))
+	}
+	fds := []unix.PollFd{{Fd: int32(o.fd), Events: int16(mask)}}
+	n, err := unix.Poll(fds, 0)
+	c := r.made(n, err, "poll", fmt.Sprintf("[{%s, %s}]", r.ref(o), pollMask(fds[0].Events)), 1, 0)
+	if n == 0 {
+		c.Answer += " (Timeout)"
+	} else {
+		c.Answer += fmt.Sprintf(" ([{%s, %s}])", r.ref(o), pollMask(fds[0].Revents))
+	}
+	r.show(c)
+	return nil
+}
+
+// pollMask names the bits of poll(2). But for one they are epoll's.
+func pollMask(mask int16) string {
+	if mask == unix.POLLNVAL {
+		return "POLLNVAL"
+	}
+	return strings.ReplaceAll(procfs.Events(uint16(mask)).String(), "EPOLL", "POLL")
+}
+
+func (r *run) read(a []arg) error {
+	r.show(r.readOnce(a[0].object, make([]byte, a[1].n)))
+	return nil
+}
+
+func (r *run) readOnce(o *object, buf []byte) Call {
+	n, err := r.mayBlock(o.fd, func() (int, error) { return unix.Read(o.fd, buf) })
+	text := "..."
+	if err == nil {
+		text = quote(buf[:n])
+	}
+	return r.made(n, err, "read", r.ref(o), text, len(buf))
+}
+
+func (r *run) write(a []arg) error { return r.writeData(a[0], []byte(a[1].text)) }
+
+func (r *run) writeBytes(a []arg) error { return r.writeData(a[0], alphabet(a[1].n)) }
+
+// writeNumber is for an eventfd, which wants 8 bytes in the machine's order.
+func (r *run) writeNumber(a []arg) error {
+	return r.writeData(a[0], binary.NativeEndian.AppendUint64(nil, uint64(a[1].n)))
+}
+
+func (r *run) writeData(a arg, data []byte) error {
+	if err := r.roomFor(a, len(data)); err != nil {
+		return err
+	}
+	r.show(r.writeOnce(a.object, data))
+	return nil
+}
+
+func (r *run) writeOnce(o *object, data []byte) Call {
+	n, err := r.mayBlock(o.fd, func() (int, error) { return unix.Write(o.fd, data) })
+	return r.made(n, err, "write", r.ref(o), quote(data), len(data))
+}
+
+// alphabet returns n bytes in which a reader sees where he is.
+func alphabet(n int) []byte {
+	data := make([]byte, n)
+	for i := range data {
+		data[i] = 'a' + byte(i%26)
+	}
+	return data
+}
+
+func (r *run) shutdown(a []arg) error {
+	how := map[string]struct {
+		value int
+		name  string
+	}{
+		"rd": {unix.SHUT_RD, "SHUT_RD"}, "wr": {unix.SHUT_WR, "SHUT_WR"}, "both": {unix.SHUT_RDWR, "SHUT_RDWR"},
+	}[a[1].text]
+	r.note(unix.Shutdown(a[0].object.fd, how.value), "shutdown", r.ref(a[0].object), how.name)
+	return nil
+}
+
+func (r *run) close(a []arg) error {
+	// A child that is between fork(2) and execve(2) still has copies of all
+	// descriptors: this would not be the last one.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	o := a[0].object
+	r.note(unix.Close(o.fd), "close", r.ref(o))
+	delete(r.open, o.fd)
+	return nil
+}
+
+func (r *run) reset(a []arg) error {
+	o := a[0].object
+	err := unix.SetsockoptLinger(o.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	r.note(err, "setsockopt", r.ref(o), "SOL_SOCKET", "SO_LINGER", "{l_onoff=1, l_linger=0}", 8)
+	if err != nil {
+		return nil
+	}
+	return r.close(a)
+}
+
+func (r *run) setsockopt(a []arg) error {
+	o, name, size := a[0].object, a[1].text, a[2].n
+	opt := map[string]int{"SO_RCVBUF": unix.SO_RCVBUF, "SO_SNDBUF": unix.SO_SNDBUF}[name]
+	err := unix.SetsockoptInt(o.fd, unix.SOL_SOCKET, opt, size)
+	r.note(err, "setsockopt", r.ref(o), "SOL_SOCKET", name, fmt.Sprintf("[%d]", size), 4)
+	if err == nil {
+		size, err = unix.GetsockoptInt(o.fd, unix.SOL_SOCKET, opt)
+		r.note(err, "getsockopt", r.ref(o), "SOL_SOCKET", name, fmt.Sprintf("[%d]", size), "[4]")
+	}
+	return nil
+}
+
+func (r *run) getFlags(a []arg) error {
+	r.flags(a[0].object)
+	return nil
+}
+
+func (r *run) flags(o *object) (flags int, err error) {
+	flags, err = unix.FcntlInt(uintptr(o.fd), unix.F_GETFL, 0)
+	c := r.made(flags, err, "fcntl", r.ref(o), "F_GETFL")
+	c.Answer = fmt.Sprintf("%#x (flags %s)", flags, flagNames(flags))
+	r.show(c)
+	return flags, err
+}
+
+func (r *run) setFlags(a []arg) error {
+	flags, err := r.flags(a[0].object)
+	if err != nil {
+		return nil
+	}
+	flags |= unix.O_NONBLOCK
+	if a[1].text[0] == '-' {
+		flags &^= unix.O_NONBLOCK
+	}
+	_, err = unix.FcntlInt(uintptr(a[0].object.fd), unix.F_SETFL, flags)
+	r.note(err, "fcntl", r.ref(a[0].object), "F_SETFL", flagNames(flags))
+	return nil
+}
+
+// largeFile is O_LARGEFILE, which 64-bit kernels set for every file, and which
+// libraries therefore take for 0.
+var largeFile = map[string]int{"amd64": 0x8000, "arm64": 0x20000}[runtime.GOARCH]
+
+// flagNames spells out the O_ flags that a descriptor of the lab may have.
+func flagNames(flags int) string {
+	text := []string{"O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE"}[flags&unix.O_ACCMODE]
+	flags &^= unix.O_ACCMODE
+	for _, f := range []struct {
+		bit  int
+		name string
+	}{{unix.O_NONBLOCK, "|O_NONBLOCK"}, {unix.O_DIRECTORY, "|O_DIRECTORY"}, {largeFile, "|O_LARGEFILE"}} {
+		if flags&f.bit != 0 {
+			text += f.name
+			flags &^= f.bit
+		}
+	}
+	if flags != 0 {
+		text += fmt.Sprintf("|%#x", flags)
+	}
+	return text
+}

@@ -1,0 +1,66 @@
+package lab
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Complete returns what the last word of a line, which may be empty, can be
+// completed to, and where that word begins. Of events it is the last name, and
+// the word may go on behind it.
+func (s *Session) Complete(line string) (begin int, candidates []string, goesOn bool) {
+	words := strings.Fields(line)
+	if len(words) == 0 || strings.HasSuffix(line, " ") {
+		words = append(words, "")
+	}
+	last := words[len(words)-1]
+	begin = len(line) - len(last)
+	if len(words) == 1 {
+		return begin, matching(commandNames(), last), false
+	}
+	c := find(words[0])
+	if c == nil {
+		return begin, nil, false
+	}
+	for _, f := range c.forms {
+		form := params(f.args)
+		i := len(words) - 2
+		if n := len(form) - 1; n >= 0 && i >= n && form[n].text == "COMMAND…" {
+			command := strings.Join(words[1+n:], " ")
+			begin, candidates, goesOn = s.Complete(command)
+			return len(line) - len(command) + begin, candidates, goesOn
+		}
+		if i >= len(form) {
+			continue
+		}
+		if form[i].text == "EVENTS" {
+			last = last[1+strings.LastIndexAny(last, ",|"):]
+			goesOn = true
+		}
+		candidates = append(candidates, s.possible(form[i])...)
+	}
+	return len(line) - len(last), matching(candidates, last), goesOn
+}
+
+// possible returns the words that p can be, if they can be listed.
+func (s *Session) possible(p param) []string {
+	switch {
+	case p.isObject():
+		return slices.Collect(maps.Keys(s.names))
+	case p.text == "EVENTS":
+		return eventNames()
+	case p.isWord():
+		return commandNames()
+	case p.isNew(), p.isRest(), p.text == `"text"`:
+		return nil
+	}
+	return p.choices()
+}
+
+// matching returns the candidates that begin with start, sorted.
+func matching(candidates []string, start string) []string {
+	candidates = slices.DeleteFunc(candidates, func(c string) bool { return !strings.HasPrefix(c, start) })
+	slices.Sort(candidates)
+	return slices.Compact(candidates)
+}

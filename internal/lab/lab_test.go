@@ -1,0 +1,475 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+var update = flag.Bool("update", false, "write the transcripts in testdata as this kernel makes them")
+
+// A transcript is a paragraph of a file in testdata, below a title.
+type transcript struct{ file, title, text string }
+
+func transcripts(t testing.TB) []transcript {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.lab")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	var list []transcript
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range strings.Split("\n\n"+string(text), "\n\n# ")[1:] {
+			title, text, _ := strings.Cut(part, "\n")
+			list = append(list, transcript{file, title, strings.TrimRight(text, "\n") + "\n"})
+		}
+	}
+	return list
+}
+
+func TestTranscripts(t *testing.T) {
+	fresh := make(map[string][]string)
+	for _, tr := range transcripts(t) {
+		t.Run(tr.title, func(t *testing.T) {
+			got, err := Replay(t.Context(), tr.text)
+			if err != nil {
+				t.Error(err)
+			}
+			if got != tr.text && !*update {
+				t.Errorf("%s: got\n%s\nwant\n%s", tr.file, got, tr.text)
+			}
+			fresh[tr.file] = append(fresh[tr.file], "# "+tr.title+"\n"+got)
+		})
+	}
+	if *update {
+		for file, all := range fresh {
+			if err := os.WriteFile(file, []byte(strings.Join(all, "\n")), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// newSession returns a session that has run some lines, without an error.
+func newSession(t testing.TB, lines ...string) *Session {
+	t.Helper()
+	s := New()
+	t.Cleanup(func() { s.Close() })
+	s.Patience = 50 * time.Millisecond
+	for _, line := range lines {
+		answer(t, s, line)
+	}
+	return s
+}
+
+// answer runs a line that has to be understood.
+func answer(t testing.TB, s *Session, line string) string {
+	t.Helper()
+	r := s.Do(t.Context(), line)
+	if r.Err != nil {
+		t.Fatalf("%s: %v", line, r.Err)
+	}
+	return strings.Join(r.Lines, "\n")
+}
+
+func TestEveryCommandIsInATranscript(t *testing.T) {
+	var all strings.Builder
+	for _, tr := range transcripts(t) {
+		all.WriteString(tr.text)
+	}
+	for _, c := range Commands {
+		elsewhere := c.Name == "quit"
+		if !elsewhere && !strings.Contains(all.String(), Prompt+c.Name) {
+			t.Errorf("no transcript has %s", c.Name)
+		}
+	}
+}
+
+func TestResult(t *testing.T) {
+	s := newSession(t, "epoll e", "pair a b")
+	r := s.Do(t.Context(), "del e a")
+	want := Call{Name: "epoll_ctl", Args: []string{"e", "EPOLL_CTL_DEL", "a", "NULL"}, Value: -1, Errno: unix.ENOENT, Answer: "0"}
+	if r.Command != "del" || len(r.Calls) != 1 || fmt.Sprint(r.Calls[0]) != fmt.Sprint(want) || r.Calls[0].Errno != unix.ENOENT || r.Calls[0].Value != -1 {
+		t.Errorf("got %+v", r)
+	}
+	r = s.Do(t.Context(), "eventfd v")
+	if c := r.Calls[0]; c.Errno != 0 || c.Answer != "v" || c.Value < firstFD {
+		t.Errorf("got %+v", r)
+	}
+	if r = s.Do(t.Context(), "quit"); !r.Quit {
+		t.Error("quit does not")
+	}
+	if r = s.Do(t.Context(), " # nothing"); r.Command != "" || r.Err != nil || r.Lines != nil {
+		t.Errorf("a comment: %+v", r)
+	}
+	if r = s.Do(t.Context(), "expect no such thing"); r.Err == nil || r.Err.Kind != Unmet || r.Err.Column != 8 {
+		t.Errorf("expect: %+v", r.Err)
+	}
+	if r = s.Do(t.Context(), "pair x\x00"); r.Err == nil || r.Err.Kind != Misuse {
+		t.Errorf("a control character: %+v", r.Err)
+	}
+}
+
+func TestRaw(t *testing.T) {
+	s := newSession(t)
+	s.Raw = true
+	n := firstFD + s.slot*maxObjects
+	for _, tt := range []struct{ line, want string }{
+		{"pair a b", fmt.Sprintf("socketpair(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, 0, [%d, %d]) = 0", n, n+1)},
+		{"epoll e", fmt.Sprintf("epoll_create1(EPOLL_CLOEXEC) = %d", n+2)},
+		{"add e b in", fmt.Sprintf("epoll_ctl(%d, EPOLL_CTL_ADD, %d, {events=EPOLLIN, data={u32=%d, u64=%d}}) = 0", n+2, n+1, n+1, 1<<32+n+1)},
+		{`write a "x"`, fmt.Sprintf(`write(%d, "x", 1) = 1`, n)},
+		{"wait e", fmt.Sprintf("epoll_wait(%d, [{events=EPOLLIN, data={u32=%d, u64=%d}}], 16, 0) = 1", n+2, n+1, 1<<32+n+1)},
+		{"poll b in", fmt.Sprintf("poll([{%d, POLLIN}], 1, 0) = 1 ([{%d, POLLIN}])", n+1, n+1)},
+		{"show", fmt.Sprintf(`name   kind      unread  unsent  poll(2)
+a=%d  pair           0          OUT
+b=%d  pair           1          IN|OUT
+e=%d  epoll                     IN
+    b=%d  IN`, n, n+1, n+2, n+1)},
+	} {
+		if got := answer(t, s, tt.line); got != tt.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", tt.line, got, tt.want)
+		}
+	}
+}
+
+// How much a queue holds depends on the kernel: here it is the form that counts.
+func TestUntil(t *testing.T) {
+	s := newSession(t, "tcp a b", "epoll e", "add e a in,out,et", "add e b in", "wait e")
+	want := `^write\(a, "abcdefghijklmnopqrstuvwxyzabcdef"\.\.\., 65536\) = 65536
+\.\.\. \d+ more, \d+ bytes in all, then
+write\(a, "abcdefghijklmnopqrstuvwxyzabcdef"\.\.\., 65536\) = -1 EAGAIN \(Resource temporarily unavailable\)$`
+	if got := answer(t, s, "write a until EAGAIN"); !regexp.MustCompile(want).MatchString(got) {
+		t.Errorf("got\n%s", got)
+	}
+	if got := answer(t, s, "wait e"); strings.Contains(got, "a, EPOLLOUT") {
+		t.Errorf("the queue is full: %s", got)
+	}
+	// Reading makes room, and the writer is told of it. TCP may need a
+	// moment for both, and for all to arrive.
+	for !strings.Contains(answer(t, s, "wait e 16 100"), "{a, EPOLLOUT}") {
+		if t.Context().Err() != nil {
+			t.Fatal("no edge for a")
+		}
+		got := answer(t, s, "read b until EAGAIN")
+		if !regexp.MustCompile(`(?s)^read\(b, .* = -1 EAGAIN \(Resource temporarily unavailable\)$`).MatchString(got) {
+			t.Fatalf("got\n%s", got)
+		}
+	}
+	answer(t, s, "file f")
+	r := s.Do(t.Context(), "write f until EAGAIN")
+	if r.Err == nil || r.Err.Kind != Misuse || len(r.Calls) != 2 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// asleep waits until a thread of ours sleeps in a call on this descriptor.
+func asleep(t *testing.T, call string, fd int) (thread int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+		threads, err := procfs.Threads(os.Getpid())
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		for _, th := range threads {
+			if th.Syscall.Name == call && th.Syscall.Args[0] == uint64(fd) {
+				return th.TID
+			}
+		}
+	}
+	t.Errorf("nobody sleeps in %s(%d)", call, fd)
+	return 0
+}
+
+// Ctrl-C at a prompt: the call is interrupted, and the session goes on.
+func TestInterrupt(t *testing.T) {
+	for _, tt := range []struct{ name, line, call, on string }{
+		{"for ever", "wait e 16 -1", "epoll_pwait", "e"},
+		{"with a timeout", "wait e 16 60000", "epoll_pwait", "e"},
+		{"read", "read a", "read", "a"},
+		{"until", "read a until EAGAIN", "read", "a"},
+		{"repeat", "repeat 10000 read a", "read", "a"},
+		{"accept", "accept l x", "accept4", "l"},
+		{"write", "write a 16777216 bytes", "write", "a"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSession(t, "epoll e", "pair a b", "listen l", "fcntl a -O_NONBLOCK", "fcntl l -O_NONBLOCK")
+			s.Patience = 0
+			fd := s.names[tt.on].fd
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				defer cancel()
+				asleep(t, tt.call, fd)
+			}()
+			r := s.Do(ctx, tt.line)
+			last := r.Calls[len(r.Calls)-1]
+			short := tt.call == "write" && last.Value > 0 && last.Value < 16777216 // it had written a part
+			if r.Err != nil || last.Errno != unix.EINTR && !short {
+				t.Errorf("got %+v", r)
+			}
+			answer(t, s, `write b "x"`)
+			answer(t, s, "wait e")
+		})
+	}
+}
+
+func TestPatience(t *testing.T) {
+	s := newSession(t, "epoll e", "pair a b", "fcntl a -O_NONBLOCK")
+	for _, line := range []string{"wait e 16 -1", "read a", "repeat 2 read a", "read a until EAGAIN"} {
+		r := s.Do(t.Context(), line)
+		if r.Err == nil || r.Err.Kind != Asleep || len(r.Calls) != 1 || r.Calls[0].Errno != unix.EINTR {
+			t.Errorf("%s: got %+v", line, r)
+		}
+	}
+	if got := answer(t, s, "wait e 16 60"); !strings.HasSuffix(got, " = 0") {
+		t.Errorf("a wait with a timeout needs no patience: %s", got)
+	}
+}
+
+// signal(7): epoll_wait is not restarted, read is, since Go's handlers have
+// SA_RESTART.
+func TestAlarm(t *testing.T) {
+	s := newSession(t, "epoll e", "pair a b", "fcntl a -O_NONBLOCK")
+	answer(t, s, "alarm 0")
+	if got, want := answer(t, s, "wait e 16 1000"), "epoll_wait(e, ..., 16, 1000) = -1 EINTR (Interrupted system call)\n--- SIGALRM ---"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	answer(t, s, "alarm 0")
+	r := s.Do(t.Context(), "read a")
+	if r.Err == nil || r.Err.Kind != Asleep || !slices.Contains(r.Lines, "--- SIGALRM ---") {
+		t.Errorf("read was not restarted: %+v", r)
+	}
+	// An alarm is for calls that sleep, and for one of them.
+	answer(t, s, "alarm 60000")
+	answer(t, s, `write b "x"`)
+	answer(t, s, "wait e")
+	if s.alarm == nil {
+		t.Error("a call that does not sleep took the alarm")
+	}
+	answer(t, s, "read a")
+	if s.alarm != nil {
+		t.Error("the alarm is still set")
+	}
+}
+
+// SIGURG is what Go sends to its threads, now and then. That must not be seen.
+func TestForeignSignal(t *testing.T) {
+	s := newSession(t, "epoll e")
+	fd := s.names["e"].fd
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		unix.Tgkill(os.Getpid(), asleep(t, "epoll_pwait", fd), unix.SIGURG)
+	}()
+	if got, want := answer(t, s, "wait e 16 500"), "epoll_wait(e, [], 16, 500) = 0"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	<-sent
+}
+
+// What TCP sends must not depend on acknowledgements that come later.
+func TestNoDelay(t *testing.T) {
+	s := newSession(t, "tcp a b", "listen l", "connect c l", "accept l d", "socket e")
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		if on, err := unix.GetsockoptInt(s.names[name].fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); err != nil || on == 0 {
+			t.Errorf("%s: TCP_NODELAY is %d, %v", name, on, err)
+		}
+	}
+}
+
+// descriptors returns all that this process has open.
+func descriptors(t testing.TB) []procfs.FD {
+	t.Helper()
+	<-time.After(1) // the runtime opens its own now, if it has not yet
+	fds, err := procfs.FDs(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fds
+}
+
+// A session has numbers of its own, closes them all, and another one gets them.
+func TestDescriptors(t *testing.T) {
+	before := descriptors(t)
+	one, two := New(), New()
+	for i := range maxObjects {
+		line := fmt.Sprintf("eventfd v%d", i)
+		one.Do(t.Context(), line)
+		two.Do(t.Context(), line)
+	}
+	if r := one.Do(t.Context(), "pair a b"); r.Err == nil || r.Err.Kind != Misuse {
+		t.Errorf("there is no end: %+v", r)
+	}
+	for n, s := range []*Session{one, two} {
+		for fd := range s.open {
+			if first := firstFD + n*maxObjects; fd < first || fd >= first+maxObjects {
+				t.Errorf("session %d has number %d", n, fd)
+			}
+		}
+	}
+	for _, f := range descriptors(t) {
+		if !slices.Contains(before, f) && f.Flags&unix.O_CLOEXEC == 0 {
+			t.Errorf("%v is not close-on-exec", f)
+		}
+	}
+	if err := errors.Join(one.Close(), two.Close()); err != nil {
+		t.Error(err)
+	}
+	if after := descriptors(t); !slices.Equal(before, after) {
+		t.Errorf("open before: %v; after: %v", before, after)
+	}
+	three := newSession(t, "eventfd v")
+	if three.slot != one.slot {
+		t.Errorf("slot %d is not used again, but %d is", one.slot, three.slot)
+	}
+}
+
+func TestRun(t *testing.T) {
+	for _, tt := range []struct {
+		name, script string
+		o            Options
+		want, err    string
+	}{
+		{"answers only", "# a comment\n\nepoll e\n", Options{}, "epoll_create1(EPOLL_CLOEXEC) = e\n", ""},
+		{"echo", "# a comment\n\nepoll e", Options{Echo: true}, "lab> # a comment\nlab>\nlab> epoll e\nepoll_create1(EPOLL_CLOEXEC) = e\n", ""},
+		{"an error is the end", "epoll e\n  wiat e\nepoll f", Options{Name: "x.lab"}, "epoll_create1(EPOLL_CLOEXEC) = e\n", `x.lab:2:3: no command "wiat"; did you mean wait?`},
+		{"a failed call is none", "epoll e\nwait e 0\nexpect EINVAL", Options{}, "epoll_create1(EPOLL_CLOEXEC) = e\nepoll_wait(e, ..., 0, 0) = -1 EINVAL (Invalid argument)\n", ""},
+		{"expect", "epoll e\nexpect = f\n", Options{Name: "x.lab"}, "epoll_create1(EPOLL_CLOEXEC) = e\n", `x.lab:2:8: expected "= f", but the answer was "epoll_create1(EPOLL_CLOEXEC) = e"`},
+		{"keep going", "wiat e\nexpect x\nepoll e", Options{Name: "x.lab", KeepGoing: true}, "lab: column 1: no command \"wiat\"; did you mean wait?\nlab: column 8: expected \"x\", but the answer was \"\"\nepoll_create1(EPOLL_CLOEXEC) = e\n", `x.lab:2:8: expected "x", but the answer was ""`},
+		{"quit", "quit\nwiat", Options{}, "", ""},
+		{"a very long line", "epoll e\nwrite e " + strings.Repeat("x", 1<<17), Options{Name: "x.lab"}, "epoll_create1(EPOLL_CLOEXEC) = e\n", "x.lab:2: bufio.Scanner: token too long"},
+	} {
+		var out strings.Builder
+		err := Run(t.Context(), newSession(t), strings.NewReader(tt.script), &out, tt.o)
+		if out.String() != tt.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, out.String(), tt.want)
+		}
+		if got := fmt.Sprint(err); got != tt.err && (err != nil || tt.err != "") {
+			t.Errorf("%s: error %q, want %q", tt.name, got, tt.err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Run(ctx, newSession(t), strings.NewReader("epoll e\nwait e 16 -1\nepoll f"), &strings.Builder{}, Options{}); err != context.Canceled {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	s := newSession(t, "pair a b", "pair alpha beta", "epoll e", "close b")
+	for _, tt := range []struct{ line, want string }{
+		{"re", "0 read repeat reset"},
+		{"  wa", "2 wait"},
+		{"nope ", "5"},
+		{"add e a", "6 a alpha"},
+		{"add e ", "6 a alpha b beta e"},
+		{"add e a o", "8+ oneshot out"},
+		{"add e a in,rdh", "11+ rdhup"},
+		{"poll a in|r", "10+ rdband rdhup rdnorm"},
+		{"add e a in ", "11"},
+		{"shutdown a ", "11 both rd wr"},
+		{"read a u", "7 until"},
+		{"read a until ", "13 EAGAIN"},
+		{"write a 5 b", "10 bytes"},
+		{"fcntl a +", "8 +O_NONBLOCK"},
+		{"setsockopt a SO_R", "13 SO_RCVBUF"},
+		{"pair x", "5"},
+		{"connect a", "8 a alpha"},
+		{"repeat 5 wa", "9 wait"},
+		{"repeat  5  add e  al", "18 alpha"},
+		{"repeat 5 add e a i", "17+ in"},
+		{"help sh", "5 show shutdown"},
+		{"expect w", "7"},
+	} {
+		begin, candidates, goesOn := s.Complete(tt.line)
+		got := fmt.Sprint(begin)
+		if goesOn {
+			got += "+"
+		}
+		if got = strings.TrimSpace(got + " " + strings.Join(candidates, " ")); got != tt.want {
+			t.Errorf("%q: got %s, want %s", tt.line, got, tt.want)
+		}
+	}
+	if _, all, _ := s.Complete(""); len(all) != len(Commands) {
+		t.Errorf("an empty line completes to %v", all)
+	}
+}
+
+// All that the lab says by itself fits on a screen of 72 columns.
+func TestWidth(t *testing.T) {
+	s := newSession(t)
+	lines := []string{"help"}
+	for _, c := range Commands {
+		lines = append(lines, "help "+c.Name)
+	}
+	for _, e := range errnos {
+		lines = append(lines, "help "+e.name)
+	}
+	lines = append(lines, "epoll epolleleven1", "tcp tcpeleven11a tcpeleven11b", "dup tcpeleven11a duponeduptwo",
+		"add epolleleven1 tcpeleven11a in,out,pri,rdhup,et", "write tcpeleven11b until EAGAIN", "close tcpeleven11a", "eventfd twelveletter", "show")
+	for _, line := range lines {
+		for _, got := range strings.Split(answer(t, s, line), "\n") {
+			if n := len([]rune(got)); n > width && (strings.HasPrefix(line, "help") || line == "show") {
+				t.Errorf("%s: %d columns: %s", line, n, got)
+			}
+		}
+	}
+}
+
+func TestErrnos(t *testing.T) {
+	names := make(map[string]bool)
+	for n := range 200 {
+		names[errnoName(unix.Errno(n))] = true
+	}
+	for _, e := range errnos {
+		if !names[e.name] {
+			t.Errorf("no errno is called %s", e.name)
+		}
+	}
+}
+
+func TestManPages(t *testing.T) {
+	man := func(section, page string) (string, error) {
+		cmd := exec.Command("man", section, page)
+		cmd.Env = append(os.Environ(), "MANWIDTH=200", "LC_ALL=C")
+		text, err := cmd.Output()
+		return string(text), err
+	}
+	if _, err := man("2", "epoll_wait"); err != nil {
+		t.Skip("no man pages are installed: make setup")
+	}
+	citation := regexp.MustCompile(`^(\w+)\((\d)\) "(.*)"$`)
+	for _, c := range Commands {
+		if c.Read == "" {
+			continue
+		}
+		m := citation.FindStringSubmatch(c.Read)
+		if m == nil {
+			t.Errorf("%s: %s is not a citation", c.Name, c.Read)
+			continue
+		}
+		text, err := man(m[2], m[1])
+		if err != nil || !regexp.MustCompile(`(?m)^\s*`+regexp.QuoteMeta(m[3])+`\s*$`).MatchString(text) {
+			t.Errorf("%s: %s does not exist: %v", c.Name, c.Read, err)
+		}
+	}
+}
