@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"epoll-step-by-step/internal/exam"
 )
 
 const root = "../.."
@@ -125,6 +127,20 @@ func TestCitations(t *testing.T) {
 	}
 	if checked < 50 {
 		t.Errorf("only %d citations found", checked)
+	}
+}
+
+// What a failed check of the examiner's sends its reader to, is there.
+func TestExaminersCitations(t *testing.T) {
+	for _, c := range exam.Checks {
+		for _, text := range c.Reread {
+			if len(Citations(text)) != 1 {
+				t.Errorf("%s: %s is no citation", c.ID, text)
+			}
+		}
+		if !exists(root, c.Chapter) {
+			t.Errorf("%s: there is no %s", c.ID, c.Chapter)
+		}
 	}
 }
 
