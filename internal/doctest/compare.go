@@ -26,8 +26,8 @@ var varying = []struct {
 }
 
 var (
-	number = regexp.MustCompile(`\d+(\.\d+)?( \d+)?`) // two: strace -c leaves a column empty that is 0
-	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$|^lab> `)  // by the author: nothing in it varies
+	number = regexp.MustCompile(`\d+(\.\d+)?( \d+)?`)       // two: strace -c leaves a column empty that is 0
+	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$|^lab> `) // by the author: nothing in it varies
 )
 
 // normal returns the lines of a fence that count, as they are and without what

@@ -50,11 +50,11 @@ type excerpt struct {
 
 // documentChecks is every check that needs the documents and the tree only.
 var documentChecks = []func(root string, docs []*markdown) []Problem{
-	CheckLinks, CheckPictures, CheckChapters, CheckLength, CheckMake, CheckPaths, CheckIDs,
+	checkLinks, checkPictures, checkChapters, checkLength, checkMake, checkPaths, checkIDs,
 }
 
-// CheckDocuments checks all documents of the repository at root.
-func CheckDocuments(root string) ([]Problem, error) {
+// checkDocuments checks all documents of the repository at root.
+func checkDocuments(root string) ([]Problem, error) {
 	docs, err := readDocuments(root)
 	if err != nil {
 		return nil, err
@@ -279,8 +279,8 @@ func exists(root, file string) bool {
 	return err == nil && !strings.HasPrefix(file+"/", "bin/")
 }
 
-// CheckLinks reports links and images that lead nowhere.
-func CheckLinks(root string, docs []*markdown) []Problem {
+// checkLinks reports links and images that lead nowhere.
+func checkLinks(root string, docs []*markdown) []Problem {
 	var ps []Problem
 	anchors := make(map[string]map[string]bool)
 	for _, d := range docs {
@@ -311,9 +311,9 @@ var (
 // names a picture rather than tells what it shows.
 const shortestAlt = 20
 
-// CheckPictures reports pictures that a blind reader, a dark screen or no
+// checkPictures reports pictures that a blind reader, a dark screen or no
 // document has anything of, and such as GitHub would not show.
-func CheckPictures(root string, docs []*markdown) []Problem {
+func checkPictures(root string, docs []*markdown) []Problem {
 	var ps []Problem
 	used := make(map[string]bool)
 	for _, d := range docs {
@@ -428,9 +428,9 @@ var (
 	detailsTag  = regexp.MustCompile(`<details\b|</details>`)
 )
 
-// CheckChapters reports chapters that are not of the form that all share, and
+// checkChapters reports chapters that are not of the form that all share, and
 // those that a reader does not get to.
-func CheckChapters(_ string, docs []*markdown) []Problem {
+func checkChapters(_ string, docs []*markdown) []Problem {
 	var ps []Problem
 	var chapters []*markdown // in the order of their numbers, as docs are
 	toc := &markdown{file: contents}
@@ -539,9 +539,9 @@ const (
 // links, addresses and tags.
 var unbreakable = regexp.MustCompile(`!\[[^\]]*\]\([^)]*\)|\]\([^)]*\)|https?://\S+|<[^>]*>`)
 
-// CheckLength reports long chapters and long lines. What a directive puts into
+// checkLength reports long chapters and long lines. What a directive puts into
 // a chapter costs nothing.
-func CheckLength(_ string, docs []*markdown) []Problem {
+func checkLength(_ string, docs []*markdown) []Problem {
 	var ps []Problem
 	for _, d := range docs {
 		written := 0
@@ -571,9 +571,9 @@ var (
 	makeTarget    = regexp.MustCompile(`(?m)^([a-z][a-z0-9_-]*):`)
 )
 
-// CheckMake reports make commands that name targets or variables that the
+// checkMake reports make commands that name targets or variables that the
 // Makefile has not.
-func CheckMake(root string, docs []*markdown) []Problem {
+func checkMake(root string, docs []*markdown) []Problem {
 	targets, err := makeTargets(root)
 	if err != nil {
 		return []Problem{{"Makefile", 1, err.Error()}}
@@ -663,9 +663,9 @@ func makeArguments(line string) (targets, variables []string) {
 
 var lineNumber = regexp.MustCompile(`:\d+(-\d+)?$`)
 
-// CheckPaths reports files in code spans that the repository has not. A path
+// checkPaths reports files in code spans that the repository has not. A path
 // is what begins with a folder at the root: others are the reader's own.
-func CheckPaths(root string, docs []*markdown) []Problem {
+func checkPaths(root string, docs []*markdown) []Problem {
 	var ps []Problem
 	for _, d := range docs {
 		for _, span := range d.codeSpans() {
@@ -685,8 +685,8 @@ func CheckPaths(root string, docs []*markdown) []Problem {
 
 var onlyIDs = regexp.MustCompile(`\bONLY=["']?([A-Z0-9_,]+)`)
 
-// CheckIDs reports checks that the examiner is asked for and has not.
-func CheckIDs(_ string, docs []*markdown) []Problem {
+// checkIDs reports checks that the examiner is asked for and has not.
+func checkIDs(_ string, docs []*markdown) []Problem {
 	var ps []Problem
 	for _, d := range docs {
 		for i, l := range d.lines {

@@ -10,7 +10,7 @@ import (
 )
 
 func TestDocuments(t *testing.T) {
-	problems, err := CheckDocuments(root)
+	problems, err := checkDocuments(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestDocumentsOfFakeTrees(t *testing.T) {
 			} else if test.file != "" {
 				tree[test.file] = test.new
 			}
-			problems, err := CheckDocuments(writeTree(t, tree))
+			problems, err := checkDocuments(writeTree(t, tree))
 			if err != nil {
 				t.Fatal(err)
 			}

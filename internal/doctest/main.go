@@ -7,8 +7,9 @@
 //	go run ./internal/doctest [FILE...]      refresh all blocks of README.md and docs/*.md
 //	go run ./internal/doctest -n [FILE...]   change nothing, say what is stale
 //
-// It exits 1 if a block could not be made or, with -n, is stale. Misused, it
-// exits 2.
+// It also says which links lead nowhere, and whatever else links.go looks for. It
+// exits 1 if a block could not be made or, with -n, is stale, or if there is
+// anything else to say. Misused, it exits 2.
 //
 // A directive is a comment of HTML at the beginning of a line, and the fenced
 // block right below it is generated. There are four kinds:
@@ -32,6 +33,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -99,6 +101,16 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 		}
 		if err := doc.save(); err != nil {
 			report(Problem{doc.file, 1, err.Error()})
+		}
+	}
+	others, err := checkDocuments(".")
+	if err != nil {
+		fmt.Fprintln(problems, "doctest:", err)
+		return 2
+	}
+	for _, p := range others {
+		if slices.Contains(files, p.File) {
+			report(p)
 		}
 	}
 	return status
