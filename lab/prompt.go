@@ -102,6 +102,7 @@ func leaveRawOnSignal(stdin int, cooked *term.State) (stop func()) {
 	go func() {
 		if _, ok := <-ended; ok {
 			term.Restore(stdin, cooked)
+			fmt.Println()
 			os.Exit(1)
 		}
 	}()
