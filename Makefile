@@ -38,18 +38,18 @@ help: ## this list
 ## step1..step4: run a step [ADDR=127.0.0.1:6379]; talk to it: nc localhost 6379
 $(foreach n,$(STEPS),step$(n)): step%:
 	@go build -o bin/$(STEP$*) ./$(STEP$*)
-	@trap : INT; bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
+	@trap 'sleep 0.1' INT; bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
 
 ## trace1..trace4: run a step under strace: its calls on sockets and epoll [ADDR=]
 $(foreach n,$(STEPS),trace$(n)): trace%: strace
 	@go build -o bin/$(STEP$*) ./$(STEP$*)
-	@trap : INT; strace -e trace=$(CALLS) -e signal=none -s 80 -o '|$(FROM_SOCKET)' \
+	@trap 'sleep 0.1' INT; strace -e trace=$(CALLS) -e signal=none -s 80 -o '|$(FROM_SOCKET)' \
 		bin/$(STEP$*) -addr $(ADDR) 2>bin/stderr || test $$? -gt 128 || { cat bin/stderr; exit 1; }
 
 ## count1..count4: run a step, and count its calls until Ctrl-C [ADDR=]
 $(foreach n,$(STEPS),count$(n)): count%: strace
 	@go build -o bin/$(STEP$*) ./$(STEP$*)
-	@trap : INT; strace -I3 -o /dev/stdout -c -S name -U calls,errors,name -e trace=$(COUNTED) -e signal=none \
+	@trap 'sleep 0.1' INT; strace -I3 -o /dev/stdout -c -S name -U calls,errors,name -e trace=$(COUNTED) -e signal=none \
 		bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
 
 strace:
@@ -80,11 +80,11 @@ endif
 
 lab: ## type epoll calls by hand [FILE=script]
 	@go build -o bin/lab ./lab
-	@trap : INT; bin/lab $(FILE)
+	@trap 'sleep 0.1' INT; bin/lab $(FILE)
 
 xray: ## what a running server waits for, live [ADDR=] or PID=; Ctrl-C ends it
 	@go build -o bin/xray ./xray
-	@trap : INT; bin/xray $(if $(PID),-pid $(PID),-addr $(ADDR))
+	@trap 'sleep 0.1' INT; bin/xray $(if $(PID),-pid $(PID),-addr $(ADDR))
 
 docs: ## run again what the documents quote: code, diffs, terminals
 	@go run ./internal/doctest

@@ -36,6 +36,8 @@ func TestTranscript(t *testing.T) {
 			" 1 │ $ echo first; printf 'read(7, '; read -r x; echo \"$x) = 1\"\n 1 │ first\n 1 │ read(7, █\n 1 │ (nothing)\n 1 │ a ⏎\n 1 │ read(7, a) = 1\n"},
 		{"the next line without an end", `1$ for i in 1 2; do printf 'sleep '; read -r x; echo; done` + "\n1~ sleep\n1> a\n1~ sleep",
 			" 1 │ $ for i in 1 2; do printf 'sleep '; read -r x; echo; done\n 1 │ sleep █\n 1 │ a ⏎\n 1 │ sleep\n 1 │ sleep █\n"},
+		{"the same line without an end again", `1$ for i in 1 2; do printf 'sleep '; read -r x; echo; done` + "\n1~ sleep\n1> a\n1: sleep\n1~ sleep",
+			" 1 │ $ for i in 1 2; do printf 'sleep '; read -r x; echo; done\n 1 │ sleep █\n 1 │ a ⏎\n 1 │ sleep\n 1 │ sleep █\n"},
 		{"a line that never had an end", "1$ printf sleep; read -r x\n1~ sleep\n1^D\n1.",
 			" 1 │ $ printf sleep; read -r x\n 1 │ sleep █\n 1 │ ^D\n"},
 		{"interrupt", "1$ trap 'echo caught; exit' INT; echo set; while :; do sleep 0.01; done\n1: set\n1^C\n1.",
@@ -363,6 +365,7 @@ func TestNothingIsLeft(t *testing.T) {
 }
 
 func TestInterrupted(t *testing.T) {
+	set(t, &limits.print, time.Hour)
 	file := filepath.Join(t.TempDir(), "pids")
 	doc := "<!-- code: old/main.go const -->\n<!-- transcript\n" + hold(file) + "1: never\n-->\n"
 	inTree(t, doc)
