@@ -85,39 +85,30 @@ func readDocuments(root string) ([]*markdown, error) {
 	return docs, err
 }
 
-var (
-	fenceStart     = regexp.MustCompile("^(```+|~~~+)[^`]*$")
-	directiveStart = regexp.MustCompile(`^<!--\s*(code:|diff:|changes:|transcript\b)`)
-)
-
 func parseMarkdown(file, text string) *markdown {
+	doc := parse(file, text)
 	d := &markdown{file: file}
-	kind, end := proseLine, "" // what ends the block that we are in
 	for line := range strings.Lines(text) {
-		t := strings.TrimSpace(strings.TrimLeft(line, "> \t"))
-		begins := end == ""
-		if fence := fenceStart.FindStringSubmatch(t); begins && fence != nil {
-			end = fence[1]
-			if kind == directiveLine || strings.HasPrefix(t, "```lab") { // which is its own directive
-				kind = generatedLine
-			} else {
-				kind = fencedLine
-			}
-		} else if begins && strings.HasPrefix(t, "<!--") {
-			end = "-->"
+		d.lines = append(d.lines, markdownLine{line, proseLine})
+	}
+	mark := func(from, to int, kind lineKind) {
+		for i := from; i < min(to, len(d.lines)); i++ {
+			d.lines[i].kind = kind
+		}
+	}
+	for i := 0; i < len(doc.lines); {
+		end, kind := fenceEnd(doc.lines, i), fencedLine
+		if end == i && strings.HasPrefix(strings.TrimSpace(doc.lines[i]), "<!--") {
 			kind = commentLine
-			if directiveStart.MatchString(t) {
-				kind = directiveLine
+			for end++; end < len(doc.lines) && !strings.Contains(doc.lines[end-1], "-->"); end++ {
 			}
-		} else if begins {
-			kind = proseLine
-		} else if strings.HasPrefix(t, end) && strings.Trim(t, end[:1]) == "" {
-			end = ""
 		}
-		if end == "-->" && strings.Contains(t, end) {
-			end = ""
-		}
-		d.lines = append(d.lines, markdownLine{line, kind})
+		mark(i, end, kind)
+		i = max(end, i+1)
+	}
+	for _, b := range doc.blocks {
+		mark(b.line-1, b.from, directiveLine)
+		mark(b.from, b.to, generatedLine)
 	}
 	return d
 }
