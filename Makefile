@@ -15,7 +15,9 @@ ifeq ($(origin AS),default) # make's own AS is the assembler
 AS := echo
 endif
 
-PACKAGES := ./... ./lab/... # lab is a module of its own: go.work
+# lab is a module of its own: go.work. And exercises/NN-name/main.go is the
+# learner's: an error in it is no error here.
+PACKAGES = $(shell go list -e ./... | grep -vE '/exercises/[0-9]+-[^/]+$$') ./lab/...
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the trace shows: the calls of the man pages, from socket(2) on, without
@@ -29,6 +31,7 @@ COUNTED := accept4,read,write,close,epoll_ctl,?epoll_wait,epoll_pwait
 
 .DEFAULT_GOAL := help
 .PHONY: help test check setup doctor fmt lint clean strace
+.PHONY: exercises exercise hint solution reset watch bin/exercises
 .PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs lab xray
 
 help: ## this list
@@ -85,6 +88,27 @@ lab: ## type epoll calls by hand [FILE=script]
 xray: ## what a running server waits for, live [ADDR=] or PID=; Ctrl-C ends it
 	@go build -o bin/xray ./xray
 	@trap 'sleep 0.1' INT; bin/xray $(if $(PID),-pid $(PID),-addr $(ADDR))
+
+exercises: bin/exercises ## the exercises, and how far you are
+	@bin/exercises list
+
+exercise: bin/exercises ## grade one: N=07; in any language: N=07 SERVER="./a.out {port}"
+	@trap 'sleep 0.1' INT; bin/exercises check $(N) $(if $(SERVER),-- $(SERVER))
+
+hint: bin/exercises ## the next hint of an exercise: N=07
+	@bin/exercises hint $(N)
+
+solution: bin/exercises ## its solution, once you have passed it: N=07 [FORCE=1]
+	@bin/exercises solution $(if $(FORCE),-force) $(N)
+
+reset: bin/exercises ## begin an exercise anew: N=07; what you wrote is kept
+	@bin/exercises reset $(N)
+
+watch: bin/exercises ## grade an exercise each time that you save it [N=07]
+	@trap 'sleep 0.1' INT; bin/exercises watch $(N) || test $$? -gt 128
+
+bin/exercises:
+	@go build -o bin/ ./exercises
 
 docs: ## run again what the documents quote: code, diffs, terminals
 	@go run ./internal/doctest

@@ -107,6 +107,9 @@ func TestCitations(t *testing.T) {
 		if err != nil || d.IsDir() {
 			return err
 		}
+		if mine, _ := filepath.Match(root+"/exercises/*/main.go", path); mine {
+			return nil // the learner's: starter/main.go is the same, as shipped
+		}
 		if ext := filepath.Ext(path); ext != ".md" && ext != ".go" && ext != ".cpp" {
 			return nil
 		}

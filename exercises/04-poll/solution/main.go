@@ -1,0 +1,233 @@
+// Exercise 04: wait with poll(2).
+//
+// A TCP echo server: step 2, but it sleeps until somebody is ready.
+//
+// Usage: 04-poll [-addr 127.0.0.1:6379]
+package main
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"log"
+	"net/netip"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	program = "04-poll"
+	backlog = 4096     // connections that may wait for accept: listen(2)
+	bufSize = 64 << 10 // bytes that one read may return
+)
+
+type conn struct {
+	fd   int
+	addr netip.AddrPort // the client's, for the log
+
+	// Bytes read and not yet written. While there are any, the connection
+	// is flushing and nothing more is read from it; otherwise it is reading.
+	pending []byte
+}
+
+type server struct {
+	listener int
+	addr     netip.AddrPort
+	buf      [bufSize]byte // shared: written or copied before the next read
+	conns    map[int]*conn // by descriptor
+	full     bool          // CHANGED: no descriptor was free; close resets it
+}
+
+// The loop stays on the main thread. The Go runtime has threads and an epoll
+// instance of its own, which serve no client. The sleep makes it open that now:
+// later, with no descriptor free, the process would die of it.
+func init() {
+	runtime.LockOSThread()
+	time.Sleep(time.Nanosecond)
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix(program + ": ")
+	at := flag.String("addr", "127.0.0.1:6379", "listen on `IPv4:PORT`")
+	flag.Parse()
+	addr, err := netip.ParseAddrPort(*at)
+	if err != nil || !addr.Addr().Is4() || flag.NArg() > 0 {
+		log.Printf("got %q; want -addr IPv4:PORT and nothing else, "+
+			"such as -addr 127.0.0.1:7000", os.Args[1:])
+		os.Exit(2)
+	}
+	s := listen(addr)
+	log.Print("listening on ", s.addr)
+	s.serve()
+}
+
+func listen(addr netip.AddrPort) *server {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	check("socket", err)
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	check("setsockopt(SO_REUSEADDR)", err)
+	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	check("setsockopt(TCP_NODELAY)", err) // accepted sockets inherit it
+	sa := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+	err = unix.Bind(fd, sa)
+	check("bind "+addr.String()+" (if it is taken, choose another port by "+
+		"-addr; 6379 is Redis's)", err)
+	err = unix.Listen(fd, backlog)
+	check("listen", err)
+	setNonblock(fd)
+	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	check("getsockname", err)
+	conns := make(map[int]*conn)
+	return &server{listener: fd, addr: addrPort(bound), conns: conns}
+}
+
+// setNonblock makes every call on fd return EAGAIN where it would sleep.
+func setNonblock(fd int) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	check("fcntl(F_GETFL)", err)
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags|unix.O_NONBLOCK)
+	check("fcntl(F_SETFL)", err)
+}
+
+// serve sleeps until somebody is ready, and serves whoever is.
+func (s *server) serve() {
+	var fds []unix.PollFd
+	for {
+		// CHANGED: poll(2) remembers nothing, so it gets the list each time.
+		fds = s.interest(fds[:0])
+		_, err := unix.Poll(fds, -1)
+		if err == unix.EINTR {
+			continue // a signal; poll is never restarted: signal(7)
+		}
+		check("poll", err)
+		for _, p := range fds {
+			// CHANGED: any event will do. POLLERR and POLLHUP come unasked; the
+			// next read or write then returns the reason.
+			switch fd := int(p.Fd); {
+			case p.Revents == 0:
+			case fd == s.listener:
+				s.accept()
+			default:
+				s.turn(s.conns[fd]) // there: only its own turn closes it
+			}
+		}
+	}
+}
+
+// interest appends to fds whom to wait for, and for what.
+//
+// CHANGED: it asks for what can make the next call succeed, and for no more. A
+// send queue nearly always has room: POLLOUT with nothing pending would spin.
+// POLLIN while flushing would, too, as nobody reads.
+func (s *server) interest(fds []unix.PollFd) []unix.PollFd {
+	// The listener is the first. Thus accept gets no number that a client of
+	// the same round has just freed, and whose event is still to be served.
+	if !s.full {
+		p := unix.PollFd{Fd: int32(s.listener), Events: unix.POLLIN}
+		fds = append(fds, p)
+	}
+	for _, c := range s.conns {
+		p := unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN}
+		if len(c.pending) > 0 {
+			p.Events = unix.POLLOUT
+		}
+		fds = append(fds, p)
+	}
+	return fds
+}
+
+// accept takes all clients that have connected.
+func (s *server) accept() {
+	for {
+		fd, sa, err := unix.Accept(s.listener)
+		switch err {
+		case nil:
+		case unix.EAGAIN:
+			return // nobody is waiting
+		case unix.ECONNABORTED:
+			continue // it left while it waited: the next
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			// CHANGED: who waits keeps the listener ready, and poll would
+			// return at once, again and again. (Nobody to leave? Ask on.)
+			s.full = len(s.conns) > 0
+			return // no descriptor: they wait until a client leaves
+		default:
+			check("accept", err)
+		}
+		c := &conn{fd: fd, addr: addrPort(sa)}
+		log.Printf("fd %d: %s connected", c.fd, c.addr)
+		setNonblock(c.fd)
+		s.conns[c.fd] = c
+	}
+}
+
+// turn takes c a step further: it flushes, or reads once and answers.
+func (s *server) turn(c *conn) {
+	var err error
+	if len(c.pending) > 0 {
+		err = s.write(c, c.pending)
+	} else {
+		err = s.read(c)
+	}
+	if err != nil {
+		s.close(c, err)
+	}
+}
+
+// read takes what c has sent, one buffer at most, and sends it back.
+func (s *server) read(c *conn) error {
+	n, err := unix.Read(c.fd, s.buf[:])
+	if err == unix.EAGAIN {
+		return nil // nothing has come
+	}
+	if err != nil {
+		return os.NewSyscallError("read", err)
+	}
+	if n == 0 {
+		return io.EOF // c sends no more, and has back all it sent
+	}
+	return s.write(c, s.buf[:n])
+}
+
+// write sends data to c. What c's queue has no room for is pending.
+func (s *server) write(c *conn, data []byte) error {
+	for len(data) > 0 { // write(2) may take less than it is given
+		n, err := unix.Write(c.fd, data)
+		if err == unix.EAGAIN {
+			break
+		}
+		if err != nil {
+			return os.NewSyscallError("write", err)
+		}
+		data = data[n:]
+	}
+	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	if len(data) == 0 {
+		c.pending = nil // memory is for those who stall
+	}
+	return nil
+}
+
+// close ends one connection: an error of one client is nobody else's.
+func (s *server) close(c *conn, why error) {
+	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
+	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
+	delete(s.conns, c.fd)
+	s.full = false // CHANGED: a descriptor is free again
+}
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
+}
+
+// check ends the program if it cannot go on without this call.
+func check(call string, err error) {
+	if err != nil {
+		log.Fatal(os.NewSyscallError(call, err))
+	}
+}

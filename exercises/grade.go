@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"epoll-step-by-step/internal/exam"
+)
+
+// An outcome is what grading an exercise has come to.
+type outcome struct {
+	Exercise   string       `json:"exercise"`
+	Title      string       `json:"title"`
+	State      state        `json:"state"`
+	Passed     bool         `json:"passed"`                // now
+	BuildError string       `json:"build_error,omitempty"` // what the compiler says
+	Report     *exam.Report `json:"report,omitempty"`      // without one, it was not graded
+}
+
+// build compiles a folder of the exercise: "." is the learner's. What the
+// compiler has against it is text; err is for all else.
+func (e *exercise) build(ctx context.Context, folder, bin string) (text string, err error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", bin, "./"+e.path(folder))
+	cmd.Dir = e.root
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		return strings.TrimSpace(string(out)), nil
+	}
+	return "", err
+}
+
+// options say how the exercise is graded.
+func (e *exercise) options(command ...string) exam.Options {
+	return exam.Options{
+		Command: command,
+		Addr:    netip.MustParseAddrPort("127.0.0.1:6379"), // of a command that takes none
+		As:      e.As,
+		Only:    e.GradedBy,
+	}
+}
+
+// passes is stricter than the examiner: what the exercise is about must not
+// have been skipped.
+func (e *exercise) passes(r *exam.Report) bool {
+	return r.Passed() && !slices.ContainsFunc(r.Results, func(res exam.Result) bool {
+		return res.Verdict == exam.Skip && slices.Contains(e.MustNotFail, res.ID)
+	})
+}
+
+// grade builds main.go and has it examined; or the server that was given in
+// its place. A pass is written down.
+func (s *session) grade(ctx context.Context, e *exercise) (*outcome, error) {
+	o := &outcome{Exercise: e.Name, Title: e.Title}
+	mine, err := e.read("main.go")
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be read (%w): \"make reset %s\" brings the starter", e.path("main.go"), err, e.N())
+	}
+	command := s.server
+	if len(command) == 0 {
+		dir, err := os.MkdirTemp("", "exercise")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		bin := filepath.Join(dir, e.Name)
+		if o.BuildError, err = e.build(ctx, ".", bin); err != nil {
+			return nil, err
+		}
+		command = []string{bin, "-addr", "{addr}"}
+	}
+	if o.BuildError == "" {
+		if o.Report, err = s.examine(ctx, e.options(command...)); err != nil {
+			return nil, err
+		}
+		if o.Report.Status == exam.StatusInterrupted {
+			return nil, errInterrupted
+		}
+		o.Passed = e.passes(o.Report)
+	}
+	if o.Passed {
+		if err := s.note(e, func(r *record) { r.Passed = hash(mine) }); err != nil {
+			return nil, err
+		}
+	}
+	records, err := s.records()
+	o.State = e.state(records[e.Name])
+	return o, err
+}
+
+// examine prints the results as they come.
+func (s *session) examine(ctx context.Context, options exam.Options) (*exam.Report, error) {
+	clear := func() {
+		if s.live {
+			fmt.Fprint(s.err, "\r\x1b[K")
+		}
+	}
+	options.Started = func(i, n int, c exam.Check) {
+		clear()
+		if s.live {
+			line := []rune(fmt.Sprintf("[%d/%d] %s: %s", i, n, c.ID, c.Title))
+			fmt.Fprint(s.err, string(line[:min(len(line), max(s.style.Width-1, 0))]))
+		}
+	}
+	options.Finished = func(r exam.Result) {
+		clear()
+		if !s.json {
+			fmt.Fprint(s.out, s.style.Text(r))
+		}
+	}
+	report, err := exam.Run(ctx, options)
+	clear()
+	return report, err
+}
+
+func (s *session) check(ctx context.Context, e *exercise) error {
+	if !s.json {
+		fmt.Fprintf(s.out, "%s\n\n", s.cut(fmt.Sprintf("%s: %s", e.Name, e.Title)))
+	}
+	o, err := s.grade(ctx, e)
+	if err != nil {
+		return err
+	}
+	if s.json {
+		err = s.printJSON(o)
+	} else {
+		err = s.explain(e, o)
+	}
+	if err != nil {
+		return err
+	}
+	return o.verdict()
+}
+
+// verdict is the outcome as a way to end.
+func (o *outcome) verdict() error {
+	switch {
+	case o.Passed:
+		return nil
+	case o.Report == nil || o.Report.Status == exam.StatusNeverListened:
+		return errNotGraded
+	}
+	return errFailed
+}
+
+// checkAll grades what has been begun. What has not would fail: it is made so.
+func (s *session) checkAll(ctx context.Context) error {
+	if len(s.server) > 0 {
+		return errors.New("a command is graded for one exercise: say its number")
+	}
+	records, err := s.records()
+	if err != nil {
+		return err
+	}
+	var all []*outcome
+	var table strings.Builder
+	left := 0
+	for _, e := range s.exercises {
+		o := &outcome{Exercise: e.Name, Title: e.Title, State: e.state(records[e.Name])}
+		if o.State != notBegun && o.State != missing {
+			if !s.json {
+				fmt.Fprintf(s.out, "%s\n", s.cut(fmt.Sprintf("%s: %s", e.Name, e.Title)))
+			}
+			if o, err = s.grade(ctx, e); err != nil {
+				return err
+			}
+			if !s.json && o.BuildError != "" {
+				fmt.Fprintf(s.out, "build error\n%s\n", o.BuildError)
+			}
+		}
+		if !o.Passed {
+			left++
+		}
+		fmt.Fprintf(&table, "%-18s %s\n", e.Name, o.word())
+		all = append(all, o)
+	}
+	if s.json {
+		err = s.printJSON(all)
+	} else {
+		fmt.Fprintf(s.out, "\n%s\n%d of %d passed\n", table.String(), len(all)-left, len(all))
+	}
+	if err == nil && left > 0 {
+		err = errFailed
+	}
+	return err
+}
+
+// word is the outcome in short.
+func (o *outcome) word() string {
+	switch {
+	case o.Passed:
+		return "passed"
+	case o.BuildError != "":
+		return "build error"
+	case o.Report == nil:
+		return string(o.State)
+	case o.Report.Status != exam.StatusGraded:
+		return string(o.Report.Status)
+	}
+	return "failed: " + strings.Join(failed(o.Report), " ")
+}
+
+// failed returns the IDs of the checks that were not passed.
+func failed(r *exam.Report) []string {
+	var list []string
+	for _, res := range r.Results {
+		if res.Verdict == exam.Fail || res.Verdict == exam.Error {
+			list = append(list, res.ID)
+		}
+	}
+	return list
+}
+
+// explain says what to make of an outcome and what to do next.
+func (s *session) explain(e *exercise, o *outcome) error {
+	hint, err := s.hintCommand(e)
+	if err != nil {
+		return err
+	}
+	if o.Report != nil && len(o.Report.Results) > 0 {
+		fmt.Fprintf(s.out, "\n%s\n\n", s.style.Summary(o.Report))
+	}
+	mine := len(s.server) == 0
+	switch {
+	case o.BuildError != "":
+		s.say("Build error: there is nothing to grade yet. The compiler says:")
+		fmt.Fprintf(s.out, "\n%s\n\n", o.BuildError)
+		s.advise("correct", e.path("main.go"), "or start", fmt.Sprintf("make reset %s  (keeps your text)", e.N()))
+	case o.Report.Status == exam.StatusNeverListened:
+		s.say("It could not be graded: %s", o.Report.Problem)
+		if o.Report.Output != "" {
+			fmt.Fprintf(s.out, "\nIt said:\n%s\n\n", o.Report.Output)
+		}
+	case o.Passed:
+		return s.praise(e)
+	case mine && e.untouched():
+		s.say("This failure is expected: it is your task. main.go is as it came.")
+		s.advise("read", e.path("README.md"), "change", e.path("main.go"), "hint", hint)
+	default:
+		s.say("%s", remaining(e, o.Report))
+		s.advise("read", e.path("README.md"), "hint", hint)
+	}
+	return nil
+}
+
+func (s *session) praise(e *exercise) error {
+	s.say("Passed.")
+	next := s.commandFor(s.next(e))
+	s.advise("compare", "make solution "+e.N(), "next", next)
+	if next == "" {
+		s.say("That was the last one: all %d are passed.", len(s.exercises))
+	}
+	return nil
+}
+
+// remaining tells the task itself from what was broken on the way.
+func remaining(e *exercise, r *exam.Report) string {
+	var task, broken []string
+	for _, res := range r.Results {
+		switch {
+		case slices.Contains(e.MustNotFail, res.ID):
+			if res.Verdict != exam.Pass {
+				task = append(task, res.ID)
+			}
+		case res.Verdict == exam.Fail || res.Verdict == exam.Error:
+			broken = append(broken, res.ID)
+		}
+	}
+	switch {
+	case len(task) == 0 && len(broken) > 0:
+		return fmt.Sprintf("%s passes now. But another promise is broken: %s passed before the change.",
+			strings.Join(e.MustNotFail, " "), strings.Join(broken, " "))
+	case len(broken) > 0:
+		return fmt.Sprintf("Not yet: %s. And %s passed before the change.", strings.Join(task, " "), strings.Join(broken, " "))
+	}
+	return fmt.Sprintf("Not yet: %s.", strings.Join(task, " "))
+}
