@@ -408,7 +408,12 @@ func spinsOutOfFDs(s *session) error {
 	if before >= limits.spinCPU {
 		return &skip{fmt.Sprintf("it wants a CPU %.0f %% of the time even when nothing happens: see BUSY_LOOP", before*100)}
 	}
-	_, during := s.share(time.Second)
+	var during float64
+	for range 3 { // who spins never stops; on a busy machine others may seem to, once
+		if _, during = s.share(time.Second); during < limits.spinCPU {
+			break
+		}
+	}
 	s.note("CPU", "wanted %.1f %% of the time before, %.1f %% with clients that cannot be accepted", before*100, during*100)
 	if during >= limits.spinCPU {
 		return errFailed
