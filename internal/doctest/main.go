@@ -4,7 +4,7 @@
 //
 // Usage, in the root of the repository:
 //
-//	go run ./internal/doctest [FILE...]      refresh all blocks of README.md and docs/*.md
+//	go run ./internal/doctest [FILE...]      refresh all blocks of all documents
 //	go run ./internal/doctest -n [FILE...]   change nothing, say what is stale
 //
 // It also says which links lead nowhere, and whatever else links.go looks for. It
@@ -118,8 +118,12 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 
 // documents lists the documents of the repository.
 func documents() []string {
-	files, _ := filepath.Glob("docs/*.md")
-	return append([]string{"README.md"}, files...)
+	files := []string{"README.md"}
+	for _, pattern := range []string{"docs/*.md", "exercises/*.md", "exercises/*/*.md"} {
+		more, _ := filepath.Glob(pattern)
+		files = append(files, more...)
+	}
+	return files
 }
 
 // prepare is called before blocks are made. It compiles what transcripts will
