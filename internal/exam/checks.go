@@ -362,7 +362,7 @@ func outOfFDs(s *session) (*client, float64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	_, before := s.share(300 * time.Millisecond)
+	before := s.spins(300 * time.Millisecond)
 	var wg sync.WaitGroup
 	for range limits.manyFDs - 1 {
 		wg.Go(func() { s.dial(0) }) // the listen(2) backlog may be short
@@ -408,12 +408,7 @@ func spinsOutOfFDs(s *session) error {
 	if before >= limits.spinCPU {
 		return &skip{fmt.Sprintf("it wants a CPU %.0f %% of the time even when nothing happens: see BUSY_LOOP", before*100)}
 	}
-	var during float64
-	for range 3 { // who spins never stops; on a busy machine others may seem to, once
-		if _, during = s.share(time.Second); during < limits.spinCPU {
-			break
-		}
-	}
+	during := s.spins(time.Second)
 	s.note("CPU", "wanted %.1f %% of the time before, %.1f %% with clients that cannot be accepted", before*100, during*100)
 	if during >= limits.spinCPU {
 		return errFailed
@@ -434,6 +429,17 @@ func deafOutOfFDs(s *session) error {
 	}
 	s.mu.Unlock()
 	return s.serveAnother("when all others had gone")
+}
+
+// spins returns what share of the time the server wants a CPU. Who spins never
+// stops; on a busy machine others may seem to, so it looks three times.
+func (s *session) spins(d time.Duration) (wanted float64) {
+	for range 3 {
+		if _, wanted = s.share(d); wanted < limits.spinCPU {
+			break
+		}
+	}
+	return wanted
 }
 
 // share measures how much of one CPU the server uses during d, and how much it
