@@ -1,7 +1,8 @@
 // Exercise 07: half-close.
 //
 // A TCP echo server: step 3, which reads on while a client does not take its
-// answers, up to a bound. What has no room waits behind what waits already.
+// answers, up to a bound. What has no room waits behind what waits already, and
+// in one turn a client is written one buffer at most, as it is read one.
 //
 // Usage: 07-half-close [-addr 127.0.0.1:6379]
 package main
@@ -194,9 +195,8 @@ func (s *server) read(c *conn) error {
 // write sends data to c. What c's queue has no room for is pending.
 func (s *server) write(c *conn, data []byte) error {
 	data = append(c.pending, data...) // a copy, as buf is shared
-	// One buffer at most, as read takes one: the others want a turn, too.
-	for end := max(len(data)-bufSize, 0); len(data) > end; {
-		n, err := unix.Write(c.fd, data[:len(data)-end])
+	for rest := max(len(data)-bufSize, 0); len(data) > rest; {
+		n, err := unix.Write(c.fd, data[:len(data)-rest])
 		if err == unix.EAGAIN {
 			break
 		}
