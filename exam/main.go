@@ -25,6 +25,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 
 	"epoll-step-by-step/internal/exam"
@@ -36,7 +37,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
 	flags := flag.NewFlagSet("exam", flag.ContinueOnError)
-	as := flags.String("as", "echo", "what the server claims to be: echo, lt (level-triggered epoll) or et (edge-triggered)")
+	as := flags.String("as", "echo", "what the server claims to be: echo, lt (level-triggered epoll) or et (edge-triggered);\nfor exercises: lines, timeout, chat, redis, cores")
 	at := flags.String("addr", "127.0.0.1:6379", "where the server listens, if the command has no {addr}, {host} or {port}")
 	only := flags.String("only", "", "run only the checks with these `IDs`, separated by commas")
 	pid := flags.Int("pid", 0, "grade this process, which runs already")
@@ -64,8 +65,8 @@ In the command, {addr}, {host} and {port} stand for a free address.
 	if *only != "" {
 		o.Only = strings.FieldsFunc(strings.ToUpper(*only), func(r rune) bool { return r == ',' || r == ' ' })
 	}
-	if o.As != exam.Echo && o.As != exam.LT && o.As != exam.ET {
-		return misuse("-as %s: want echo, lt or et", *as)
+	if !slices.Contains(exam.Profiles, o.As) {
+		return misuse("-as %s: want one of %v", *as, exam.Profiles)
 	}
 	checks, err := exam.Selected(o)
 	if err != nil {

@@ -129,8 +129,8 @@ func (e *exercise) parse() error {
 	}
 	e.MustNotFail, e.GradedBy = codes(cells[1]), codes(cells[3])
 	as := codes(cells[2])
-	if len(as) != 1 || !slices.Contains([]exam.Profile{exam.Echo, exam.LT, exam.ET}, exam.Profile(as[0])) {
-		return fmt.Errorf("graded as %s: want `echo`, `lt` or `et`", cells[2])
+	if len(as) != 1 || !slices.Contains(exam.Profiles, exam.Profile(as[0])) {
+		return fmt.Errorf("graded as %s: want one of %v, in backquotes", cells[2], exam.Profiles)
 	}
 	e.As = exam.Profile(as[0])
 	var err error

@@ -51,7 +51,16 @@ const (
 	Echo Profile = "echo" // any echo server, made in whatever way
 	LT   Profile = "lt"   // one thread and level-triggered epoll(7)
 	ET   Profile = "et"   // one thread and edge-triggered epoll(7)
+
+	Lines   Profile = "lines"   // no echo: each line is answered with its length
+	Timeout Profile = "timeout" // an echo server that closes clients which are silent for 2 s
+	Chat    Profile = "chat"    // no echo: each line goes to everybody
+	Redis   Profile = "redis"   // no echo: a few of Redis's commands
+	Cores   Profile = "cores"   // an echo server with a process for each core
 )
+
+// Profiles is all of them.
+var Profiles = []Profile{Echo, LT, ET, Lines, Timeout, Chat, Redis, Cores}
 
 // A Verdict is the outcome of one check.
 type Verdict string

@@ -47,7 +47,8 @@ func leftBehind() []int {
 // the same thing.
 //
 // A source is a folder of testdata/wrong, with a program or with a defect.diff
-// against a step; or it is a step, if that is what makes it wrong.
+// against a step or a solution; or it is a step or the starter of an exercise, if
+// that is what makes it wrong.
 var wrongServers = []struct {
 	id     string
 	source string
@@ -81,6 +82,13 @@ var wrongServers = []struct {
 	{"NOT_EDGE", "step3-epoll-lt", exam.ET, ""},
 	{"EPOLLOUT_ALWAYS_ARMED", "epollout-always-armed", exam.LT, "BUSY_LOOP"},
 	{"MANY_THREADS", "many-threads", exam.ET, ""},
+	{"SPLIT_LINE", "exercises/01-lines/starter", exam.Lines, ""},
+	{"SPLIT_LINE", "lines-mixed", exam.Lines, ""},
+	{"NEVER_TIMES_OUT", "exercises/09-idle-timeout/starter", exam.Timeout, ""},
+	{"NEVER_TIMES_OUT", "idle-scan", exam.Timeout, ""},
+	{"NEVER_TIMES_OUT", "idle-tick", exam.Timeout, ""},
+	{"NEVER_TIMES_OUT", "idle-stale", exam.Timeout, ""},
+	{"NEVER_TIMES_OUT", "idle-stalled", exam.Timeout, ""},
 }
 
 func TestEveryCheckHasAWrongServer(t *testing.T) {
@@ -120,7 +128,15 @@ func TestWrongServers(t *testing.T) {
 				// server would die of that, too, in any check.
 				server = append([]string{"env", "GODEBUG=asyncpreemptoff=1"}, server...)
 			}
-			report, err := exam.Run(t.Context(), exam.Options{Command: server, As: w.as})
+			only := []string{w.id} // it may be in no profile: then it is asked by its name
+			checks, err := exam.Selected(exam.Options{As: w.as})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range checks {
+				only = append(only, c.ID)
+			}
+			report, err := exam.Run(t.Context(), exam.Options{Command: server, As: w.as, Only: only})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,7 +170,7 @@ func TestWrongServers(t *testing.T) {
 func command(t *testing.T, source string) []string {
 	t.Helper()
 	dir := filepath.Join("testdata/wrong", source)
-	if strings.HasPrefix(source, "step") {
+	if strings.HasPrefix(source, "step") || strings.HasPrefix(source, "exercises/") {
 		return []string{build(t, "./"+source), "-addr", "{addr}"}
 	}
 	defect, err := os.ReadFile(filepath.Join(dir, "defect.diff"))
@@ -193,7 +209,7 @@ func build(t *testing.T, pkg string, flags ...string) string {
 	return bin
 }
 
-// apply applies a unified diff to the step that it names. It finds each hunk by
+// apply applies a unified diff to the program that it names. It finds each hunk by
 // its text, which must occur once, so that it does not mind moved lines.
 func apply(diff string) (step, program string, err error) {
 	var hunks [][2]strings.Builder

@@ -178,17 +178,7 @@ func manyThreads(s *session) error {
 		}
 		mine = append(mine, c)
 	}
-	threads := func() map[int]procfs.Thread {
-		all := make(map[int]procfs.Thread)
-		for _, pid := range s.server.pids {
-			list, _ := procfs.Threads(pid)
-			for _, t := range list {
-				all[t.TID] = t
-			}
-		}
-		return all
-	}
-	before := threads()
+	before := s.server.threads()
 	end := time.Now().Add(time.Second)
 	var wg sync.WaitGroup
 	errs := make(chan error, len(mine))
@@ -212,7 +202,7 @@ func manyThreads(s *session) error {
 	// however busy they are. If the server prefers recv(2) and send(2), which
 	// the kernel does not count, CPU time must do.
 	var calls, cpu tally
-	for tid, t := range threads() {
+	for tid, t := range s.server.threads() {
 		old := before[tid]
 		calls.add(float64(t.Reads - old.Reads + t.Writes - old.Writes))
 		cpu.add(float64(t.CPU - old.CPU))

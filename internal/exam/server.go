@@ -330,6 +330,18 @@ func (s *server) cpu() (used, waited time.Duration) {
 	return used, waited
 }
 
+// threads is all threads of the server, by TID.
+func (s *server) threads() map[int]procfs.Thread {
+	all := make(map[int]procfs.Thread)
+	for _, pid := range s.pids {
+		list, _ := procfs.Threads(pid)
+		for _, t := range list {
+			all[t.TID] = t
+		}
+	}
+	return all
+}
+
 // rss is the resident memory of the server's processes in bytes.
 func (s *server) rss() int64 {
 	var sum int64

@@ -256,7 +256,7 @@ func TestCommand(t *testing.T) {
 		want string
 	}{
 		{"", 2, "nothing to grade"},
-		{"-as quick -- true", 2, "want echo, lt or et"},
+		{"-as quick -- true", 2, "want one of [echo lt et"},
 		{"-only LOST_BITES -- true", 2, `no check "LOST_BITES"; there are NO_REPLY`},
 		{"-addr 10.0.0.1:6379", 2, "127.0.0.0/8 only"},
 		{"-addr nowhere -- true", 2, "want HOST:PORT"},

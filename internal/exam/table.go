@@ -42,6 +42,18 @@ var limits = struct {
 	term         time.Duration // from SIGTERM to the end
 	oneThread    float64       // share of the system calls that the busiest thread must have
 	oneThreadCPU float64       // and of the CPU time, where a runtime has threads of its own
+
+	longLine  int // bytes of a line: more than one read of anybody's
+	manyLines int // in one piece
+
+	crowd   int           // clients that fall silent and are to be closed
+	tooSoon time.Duration // after the last byte: the timeout is 2 s
+	tooLate time.Duration
+	kept    time.Duration // how long a client is kept that speaks
+	every   time.Duration // so often
+	dearer  float64       // times what a message costs without the crowd
+	wakeUps int           // in a while in which nothing happens
+	quiet   time.Duration // such a while
 }{
 	startup: 20 * time.Second, check: 60 * time.Second, connect: 5 * time.Second,
 	first: 5 * time.Second, reply: 2 * time.Second, prompt: 500 * time.Millisecond, newcomer: 3 * time.Second,
@@ -51,13 +63,16 @@ var limits = struct {
 	fewFDs: 32, manyFDs: 60, burst: 5000, burstTime: 14 * time.Second,
 	churn: 2000, unread: 150, leak: 5, resets: 60,
 	term: 2500 * time.Millisecond, oneThread: 0.95, oneThreadCPU: 0.5,
+	longLine: 300_000, manyLines: 10_000,
+	crowd: 5000, tooSoon: 1900 * time.Millisecond, tooLate: 3500 * time.Millisecond,
+	kept: 5 * time.Second, every: 500 * time.Millisecond, dearer: 2, wakeUps: 4, quiet: time.Second,
 }
 
 // A Check asks one question about a server.
 type Check struct {
 	ID      string    // never changes
 	Title   string    // what a server does that passes
-	For     []Profile // who has to pass it
+	For     []Profile // who has to pass it; nobody, if it is only asked by its ID
 	Usually string    // what is wrong, most of the time
 	Reread  []string  // man pages: page(section) "Heading"
 	Chapter string    // the chapter that teaches it
@@ -91,12 +106,13 @@ const (
 var (
 	everybody = []Profile{Echo, LT, ET}
 	epollers  = []Profile{LT, ET}
+	echoers   = []Profile{Echo, LT, ET, Timeout}
 )
 
 // Checks is every check, in the order in which they are run.
 var Checks = []Check{
 	{
-		ID: "NO_REPLY", Title: "every message is answered, even a single byte", For: everybody, run: noReply,
+		ID: "NO_REPLY", Title: "every message is answered, even a single byte", For: echoers, run: noReply,
 		Usually: "read(2) is called until a buffer or a line is full, but a client may send less and wait",
 		Reread:  []string{`read(2) "RETURN VALUE"`}, Chapter: chapter1,
 	},
@@ -111,7 +127,7 @@ var Checks = []Check{
 		Reread:  []string{`epoll(7) "DESCRIPTION"`, `accept(2) "DESCRIPTION"`}, Chapter: chapter2,
 	},
 	{
-		ID: "LOST_BYTES", Title: "a reader that stalls still gets every byte", For: everybody, run: lostBytes,
+		ID: "LOST_BYTES", Title: "a reader that stalls still gets every byte", For: echoers, run: lostBytes,
 		Usually: "write(2) returned less than it was given, and the rest was dropped",
 		Reread:  []string{`write(2) "RETURN VALUE"`}, Chapter: chapter3,
 	},
@@ -232,5 +248,15 @@ var Checks = []Check{
 		ID: "MANY_THREADS", Title: "one thread does the serving", For: epollers, run: manyThreads, looks: true,
 		Usually: "each client has a thread or a goroutine of its own",
 		Reread:  []string{`pthreads(7) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "SPLIT_LINE", Title: "each line is answered with its length, however its bytes arrive", For: []Profile{Lines}, run: splitLine,
+		Usually: "one read(2) is taken for one line, but it returns what has come: a part of a line, or several",
+		Reread:  []string{`read(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: chapter1,
+	},
+	{
+		ID: "NEVER_TIMES_OUT", Title: "clients that are silent for 2 s are closed, and that costs little", For: []Profile{Timeout}, run: neverTimesOut, looks: true, clients: limits.crowd,
+		Usually: "epoll_wait(2) has no timeout, and nobody looks at the clock; or the first client on the list speaks, and the others wait behind it",
+		Reread:  []string{`epoll_wait(2) "DESCRIPTION"`, `timerfd_create(2) "Operating on a timer file descriptor"`}, Chapter: chapter3,
 	},
 }
