@@ -1,0 +1,168 @@
+// Exercise 01: lines.
+//
+// A TCP server: step 1, which answers each line with its length in bytes,
+// however the line arrives. To "hello\n" the answer is "5\n".
+//
+// Usage: 01-lines [-addr 127.0.0.1:6379]
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net/netip"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	program = "01-lines"
+	backlog = 4096     // connections that may wait for accept: listen(2)
+	bufSize = 64 << 10 // bytes that one read may return
+)
+
+type conn struct {
+	fd   int
+	addr netip.AddrPort // the client's, for the log
+
+	// CHANGED: what must not be forgotten from one read to the next. It is the
+	// connection's own: the next client begins with a line of its own.
+	length int // of the line that has begun: bytes without a line end so far
+}
+
+type server struct {
+	listener int
+	addr     netip.AddrPort
+	buf      [bufSize]byte // shared: written or copied before the next read
+}
+
+// The loop stays on the main thread. The Go runtime has threads and an epoll
+// instance of its own, which serve no client. The sleep makes it open that now:
+// later, with no descriptor free, the process would die of it.
+func init() {
+	runtime.LockOSThread()
+	time.Sleep(time.Nanosecond)
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix(program + ": ")
+	at := flag.String("addr", "127.0.0.1:6379", "listen on `IPv4:PORT`")
+	flag.Parse()
+	addr, err := netip.ParseAddrPort(*at)
+	if err != nil || !addr.Addr().Is4() || flag.NArg() > 0 {
+		log.Printf("got %q; want -addr IPv4:PORT and nothing else, "+
+			"such as -addr 127.0.0.1:7000", os.Args[1:])
+		os.Exit(2)
+	}
+	s := listen(addr)
+	log.Print("listening on ", s.addr)
+	s.serve()
+}
+
+func listen(addr netip.AddrPort) *server {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	check("socket", err)
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	check("setsockopt(SO_REUSEADDR)", err)
+	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	check("setsockopt(TCP_NODELAY)", err) // accepted sockets inherit it
+	sa := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+	err = unix.Bind(fd, sa)
+	check("bind "+addr.String()+" (if it is taken, choose another port by "+
+		"-addr; 6379 is Redis's)", err)
+	err = unix.Listen(fd, backlog)
+	check("listen", err)
+	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	check("getsockname", err)
+	return &server{listener: fd, addr: addrPort(bound)}
+}
+
+// serve stays with one client until it leaves, then takes the next.
+func (s *server) serve() {
+	for {
+		c := s.accept()
+		var err error
+		for err == nil {
+			err = s.read(c)
+		}
+		s.close(c, err)
+	}
+}
+
+// accept sleeps until a client has connected.
+func (s *server) accept() *conn {
+	for {
+		fd, sa, err := unix.Accept(s.listener)
+		switch err {
+		case nil:
+		case unix.ECONNABORTED:
+			continue // it left while it waited: the next
+		default:
+			check("accept", err)
+		}
+		c := &conn{fd: fd, addr: addrPort(sa)}
+		log.Printf("fd %d: %s connected", c.fd, c.addr)
+		return c
+	}
+}
+
+// read takes what c has sent, one buffer at most, and answers the lines that
+// end in it.
+func (s *server) read(c *conn) error {
+	n, err := unix.Read(c.fd, s.buf[:])
+	if err != nil {
+		return os.NewSyscallError("read", err)
+	}
+	if n == 0 {
+		return io.EOF // c sends no more, and has all its answers
+	}
+	// CHANGED: the bytes say where a line ends, not the read. A stream has no
+	// other borders: one read may return part of a line, or many of them. Only
+	// the count is kept, so that a line may be longer than any buffer.
+	var answers []byte
+	for _, b := range s.buf[:n] {
+		if b != '\n' {
+			c.length++
+			continue
+		}
+		answers = fmt.Appendf(answers, "%d\n", c.length)
+		c.length = 0
+	}
+	return s.write(c, answers)
+}
+
+// write sends data to c. It sleeps while c's queue is full.
+func (s *server) write(c *conn, data []byte) error {
+	for len(data) > 0 { // write(2) may take less than it is given
+		n, err := unix.Write(c.fd, data)
+		if err != nil {
+			return os.NewSyscallError("write", err)
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// close ends one connection: an error of one client is nobody else's.
+func (s *server) close(c *conn, why error) {
+	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
+	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
+}
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
+}
+
+// check ends the program if it cannot go on without this call.
+func check(call string, err error) {
+	if err != nil {
+		log.Fatal(os.NewSyscallError(call, err))
+	}
+}
