@@ -25,7 +25,8 @@ var limits = struct {
 	tiny    int   // bytes of SO_RCVBUF of the slow client
 	sip     int   // bytes that it reads at a time
 	edge    int   // bytes in one edge: several reads of anybody's
-	unfair  int   // bytes that others may be served while a short message waits
+	fair    int   // bytes that others are served while a short message waits: no doubt
+	unfair  int   // and with this many none, either
 
 	idle         int           // clients that say nothing
 	watch        time.Duration // how long CPU time is measured
@@ -58,7 +59,7 @@ var limits = struct {
 	startup: 20 * time.Second, check: 60 * time.Second, connect: 5 * time.Second,
 	first: 5 * time.Second, reply: 2 * time.Second, prompt: 500 * time.Millisecond, newcomer: 3 * time.Second,
 	silence: 3 * time.Second, stalled: 250 * time.Millisecond,
-	message: 16 << 20, flood: 64 << 20, growth: 24 << 20, tiny: 16 << 10, sip: 32 << 10, edge: 256 << 10, unfair: 12 << 20,
+	message: 16 << 20, flood: 64 << 20, growth: 24 << 20, tiny: 16 << 10, sip: 32 << 10, edge: 256 << 10, fair: 3 << 20, unfair: 10 << 20,
 	idle: 1000, watch: 2 * time.Second, idleCPU: 0.02, spinCPU: 0.5,
 	fewFDs: 32, manyFDs: 60, burst: 5000, burstTime: 14 * time.Second,
 	churn: 2000, unread: 150, leak: 5, resets: 60,
