@@ -247,6 +247,17 @@ func (c *client) serverEnd(socks []procfs.Socket) (procfs.Socket, bool) {
 	return procfs.Socket{}, false
 }
 
+// unread is how many bytes lie in c's receive queue.
+func (c *client) unread(socks []procfs.Socket) int {
+	me := c.LocalAddr().(*net.TCPAddr).AddrPort()
+	for _, sock := range socks {
+		if sock.Local == me && sock.Remote.Port() == c.RemoteAddr().(*net.TCPAddr).AddrPort().Port() {
+			return sock.RxQueue
+		}
+	}
+	return 0
+}
+
 // plain strips what net wraps around an error: "write tcp 127.0.0.1:…" says
 // less to a learner than "connection reset by peer".
 func plain(err error) error {

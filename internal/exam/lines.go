@@ -67,7 +67,7 @@ func (s *session) hold(talk conversation) (came string, err error) {
 	}
 	defer s.forget(c) // the server may serve one client at a time
 	for i, piece := range talk.pieces {
-		if i > 0 && !s.awaitRead(c) {
+		if i > 0 && !s.awaitRead(c, limits.first) {
 			return fmt.Sprintf("nothing: after %v the server had not read what was sent so far", limits.first), nil
 		}
 		c.SetWriteDeadline(time.Now().Add(limits.newcomer))
@@ -115,10 +115,10 @@ func (c *client) rest(d time.Duration) (string, error) {
 }
 
 // awaitRead waits until the server has read all that c has sent: nothing is
-// under way, and nothing is in the receive queue.
-func (s *session) awaitRead(c *client) bool {
+// under way, and nothing is in the receive queue. It gives up after d.
+func (s *session) awaitRead(c *client, d time.Duration) bool {
 	me := c.LocalAddr().(*net.TCPAddr).AddrPort()
-	for deadline := time.Now().Add(limits.first); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		socks, err := procfs.TCP()
 		if err != nil {
 			continue
