@@ -435,10 +435,20 @@ func (s *session) explain() {
 func (s *session) state() string {
 	text := s.server.doing()
 	socks, err := procfs.TCP()
-	if err != nil || len(s.server.pids) == 0 {
+	pids := s.server.processes()
+	if err != nil || len(pids) == 0 {
 		return text
 	}
-	fds, _ := procfs.FDs(s.server.pids[0])
+	holder := make(map[uint64]string) // by inode
+	for _, pid := range pids {
+		fds, _ := procfs.FDs(pid)
+		for _, fd := range fds {
+			holder[fd.Inode] = fmt.Sprintf("fd %d", fd.Num)
+			if len(pids) > 1 {
+				holder[fd.Inode] += fmt.Sprintf(" of process %d", pid)
+			}
+		}
+	}
 	shown := 0
 	for _, c := range s.clients {
 		if shown == 2 {
@@ -453,10 +463,8 @@ func (s *session) state() string {
 		if sock.Inode == 0 && (sock.State == procfs.TCPEstablished || sock.State == procfs.TCPCloseWait) {
 			where = "a connection that was never accepted"
 		}
-		for _, fd := range fds {
-			if fd.Inode == sock.Inode && sock.Inode != 0 {
-				where = fmt.Sprintf("fd %d", fd.Num)
-			}
+		if fd := holder[sock.Inode]; fd != "" && sock.Inode != 0 {
+			where = fd
 		}
 		text += fmt.Sprintf("; %d bytes unread, %d unsent on %s", sock.RxQueue, sock.TxQueue, where)
 	}

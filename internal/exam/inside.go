@@ -52,7 +52,7 @@ func (s *session) lookInside() ([]accepted, error) {
 		return slices.ContainsFunc(listening, func(l procfs.Socket) bool { return l.Inode == inode })
 	}
 	var found []accepted
-	for _, pid := range s.server.pids {
+	for _, pid := range s.server.processes() {
 		fds, err := procfs.FDs(pid)
 		if err != nil {
 			return nil, err

@@ -1,9 +1,11 @@
 package exam
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +21,10 @@ type conversation struct {
 	pieces []string // each is sent when the server has read those before it
 	want   string
 	leaves bool // with SHUT_WR, before it reads anything
+	thrown bool // the server is to close the connection by itself
+
+	split func(string) []string // into answers; nil if they are lines
+	noun  string                // for "answer"
 }
 
 func conversations() []conversation {
@@ -66,15 +72,28 @@ func (s *session) hold(talk conversation) (came string, err error) {
 		return "", err
 	}
 	defer s.forget(c) // the server may serve one client at a time
-	for i, piece := range talk.pieces {
+	if problem := s.tell(c, talk.pieces...); problem != "" {
+		return problem, nil
+	}
+	return s.hear(c, talk)
+}
+
+// tell sends the pieces, each when the server has read those before it.
+func (s *session) tell(c *client, pieces ...string) (problem string) {
+	for i, piece := range pieces {
 		if i > 0 && !s.awaitRead(c, limits.first) {
-			return fmt.Sprintf("nothing: after %v the server had not read what was sent so far", limits.first), nil
+			return fmt.Sprintf("nothing: after %v the server had not read what was sent so far", limits.first)
 		}
 		c.SetWriteDeadline(time.Now().Add(limits.newcomer))
 		if _, err := c.Write([]byte(piece)); err != nil {
-			return fmt.Sprintf("%v, when it was not yet all sent", plain(err)), nil
+			return fmt.Sprintf("%v, when it was not yet all sent", plain(err))
 		}
 	}
+	return ""
+}
+
+// hear is the end of a conversation: all answers, and then EOF.
+func (s *session) hear(c *client, talk conversation) (came string, err error) {
 	if talk.leaves {
 		if err := c.CloseWrite(); err != nil {
 			return "", plain(err)
@@ -82,28 +101,46 @@ func (s *session) hold(talk conversation) (came string, err error) {
 	}
 	got := make([]byte, len(talk.want))
 	c.SetReadDeadline(time.Now().Add(limits.reply))
-	n, err := io.ReadFull(c, got)
+	n, err := readLike(c, got, talk.want)
 	if i := differ(got[:n], []byte(talk.want[:n])); i >= 0 {
 		rest, _ := c.rest(limits.stalled)
-		return unlike(string(got[:n])+rest, talk.want, i), nil
+		return talk.unlike(string(got[:n])+rest, i), nil
 	}
 	if err != nil {
-		return fmt.Sprintf("%s, then %v", answers(got[:n], talk.want), orSilence(err, limits.reply)), nil
+		return fmt.Sprintf("%s, then %v", talk.answers(string(got[:n])), orSilence(err, limits.reply)), nil
 	}
-	if !talk.leaves {
+	if !talk.leaves && !talk.thrown {
 		if err := c.CloseWrite(); err != nil {
 			return "", plain(err)
 		}
 	}
 	switch rest, err := c.rest(limits.reply); {
 	case rest != "":
-		s.usually = "what has no line end is taken for a line, or read(2) for one even if it returns 0"
-		return fmt.Sprintf("%s, and then %q, for which no line was sent", answers(got, talk.want), rest), nil
+		if talk.split == nil {
+			s.usually = "what has no line end is taken for a line, or read(2) for one even if it returns 0"
+		}
+		return fmt.Sprintf("%s, and then %q, for which nothing was sent", talk.answers(string(got)), rest), nil
 	case err != io.EOF:
-		s.usually = "read(2) returned 0, so that nothing is owed any more: it is time for close(2)"
-		return fmt.Sprintf("%s, and then no EOF: %v", answers(got, talk.want), orSilence(err, limits.reply)), nil
+		if !talk.thrown {
+			s.usually = "read(2) returned 0, so that nothing is owed any more: it is time for close(2)"
+		}
+		return fmt.Sprintf("%s, and then no EOF: %v", talk.answers(string(got)), orSilence(err, limits.reply)), nil
 	}
 	return "", nil
+}
+
+// readLike is io.ReadFull, which does not wait for more when what has come is not
+// as it should be.
+func readLike(r io.Reader, got []byte, want string) (n int, err error) {
+	for n < len(got) && err == nil && string(got[:n]) == want[:n] {
+		var m int
+		m, err = r.Read(got[n:])
+		n += m
+	}
+	if n == len(got) {
+		err = nil
+	}
+	return n, err
 }
 
 // rest is what comes beyond what was expected, or why nothing does.
@@ -114,50 +151,84 @@ func (c *client) rest(d time.Duration) (string, error) {
 	return string(buf[:n]), err
 }
 
-// awaitRead waits until the server has read all that c has sent: nothing is
-// under way, and nothing is in the receive queue. It gives up after d.
-func (s *session) awaitRead(c *client, d time.Duration) bool {
-	me := c.LocalAddr().(*net.TCPAddr).AddrPort()
+// awaitRead waits until the server has read all that c has sent. It gives up
+// after d.
+func (s *session) awaitRead(c *client, d time.Duration) bool { return s.awaitAllRead([]*client{c}, d) }
+
+func (s *session) awaitAllRead(cs []*client, d time.Duration) bool {
 	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		socks, err := procfs.TCP()
-		if err != nil {
-			continue
-		}
-		end, ok := c.serverEnd(socks)
-		left := end.RxQueue
-		for _, sock := range socks {
-			if sock.Local == me && sock.Remote == end.Local {
-				left += sock.TxQueue
-			}
-		}
-		// If it has closed the connection, the client will notice.
-		if !ok || left == 0 && end.Inode != 0 {
+		if err == nil && !slices.ContainsFunc(cs, func(c *client) bool { return c.underWay(socks) }) {
 			return true
 		}
 	}
 	return false
 }
 
+// underWay tells whether the server has not read all that c has sent: there is
+// something on its way, or in the receive queue.
+func (c *client) underWay(socks []procfs.Socket) bool {
+	me := c.LocalAddr().(*net.TCPAddr).AddrPort()
+	end, ok := c.serverEnd(socks)
+	left := end.RxQueue
+	for _, sock := range socks {
+		if sock.Local == me && sock.Remote == end.Local {
+			left += sock.TxQueue
+		}
+	}
+	// If it has closed the connection, the client will notice.
+	return ok && (left > 0 || end.Inode == 0)
+}
+
 const shown = 32 // bytes of answers that are quoted, not counted
 
 // answers says how many of the answers got is, which is so far as it should be.
-func answers(got []byte, want string) string {
+func (t conversation) answers(got string) string {
 	switch {
 	case len(got) == 0:
 		return "nothing"
-	case len(want) <= shown:
+	case len(t.want) <= shown:
 		return fmt.Sprintf("%q", got)
 	}
-	return fmt.Sprintf("%d of %d answers", strings.Count(string(got), "\n"), strings.Count(want, "\n"))
+	whole, all := 0, t.list(t.want)
+	for left := len(got); whole < len(all) && left >= len(all[whole]); whole++ {
+		left -= len(all[whole])
+	}
+	noun := cmp.Or(t.noun, "answer")
+	return fmt.Sprintf("%d of %s", whole, plural(len(all), noun, noun+"s"))
 }
 
-// unlike shows got, and the want that differs from it at byte i: of many lines,
-// from that line on.
-func unlike(got, want string, i int) string {
-	if len(want) <= shown {
-		return fmt.Sprintf("%q instead of %q", got, want)
+// list is the text as a list of answers.
+func (t conversation) list(text string) []string {
+	if t.split != nil {
+		return t.split(text)
 	}
-	line := strings.LastIndex(want[:i], "\n") + 1
-	few := func(text string) string { return text[line:min(line+16, len(text))] }
-	return fmt.Sprintf("%q … instead of %q …, from the %s answer on", few(got), few(want), ordinal(strings.Count(want[:i], "\n")+1))
+	return slices.Collect(strings.Lines(text))
+}
+
+// unlike shows got, and the want that differs from it at byte i: of many
+// answers, from that one on.
+func (t conversation) unlike(got string, i int) string {
+	if len(t.want) <= shown {
+		return fmt.Sprintf("%q instead of %q", got, t.want)
+	}
+	at, n := 0, 0
+	for _, answer := range t.list(t.want) {
+		if at+len(answer) > i {
+			break
+		}
+		at, n = at+len(answer), n+1
+	}
+	few := func(text string) string {
+		from, more := max(at, i-shown/2), ""
+		if text = text[from:]; len(text) > shown {
+			text, more = text[:shown], " …"
+		}
+		return fmt.Sprintf("%q%s", text, more)
+	}
+	where := fmt.Sprintf(", in the %s %s", ordinal(n+1), cmp.Or(t.noun, "answer"))
+	if i-at > shown/2 {
+		where += fmt.Sprintf(", at its byte %d", i-at)
+	}
+	return fmt.Sprintf("%s instead of %s%s", few(got), few(t.want), where)
 }

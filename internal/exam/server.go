@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -27,10 +28,15 @@ import (
 // that was there.
 type server struct {
 	addr netip.AddrPort
-	pids []int // who has the listening socket; empty if we may not see
+
+	mu     sync.Mutex
+	pids   []int     // who has a listening socket; empty if we may not see
+	parent int       // of those, or the only one; 0 if there is none
+	looked time.Time // when that was looked up
 
 	cmd    *exec.Cmd // nil if we did not start it
 	guard  *exec.Cmd // kills them all if we die
+	names  io.Writer // of those who are to be killed
 	output *tail
 	exited chan struct{} // closed when cmd has been waited for
 	said   chan struct{} // closed when nobody can print any more
@@ -95,7 +101,7 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 	s.guard = exec.Command("/bin/sh", "-c", `while read -r pid; do set -- "$@" "$pid"; done; kill -KILL "-$0" "$@"`,
 		strconv.Itoa(s.cmd.Process.Pid))
 	s.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	names, err := s.guard.StdinPipe()
+	s.names, err = s.guard.StdinPipe()
 	if err == nil {
 		err = s.guard.Start()
 	}
@@ -105,9 +111,6 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 	if err != nil {
 		s.stop()
 		return nil, err
-	}
-	for _, pid := range s.pids {
-		fmt.Fprintln(names, pid)
 	}
 	return s, nil
 }
@@ -122,7 +125,8 @@ func (s *server) awaitListener(ctx context.Context) error {
 			return err
 		}
 		if len(socks) > 0 {
-			s.pids = ownersOf(socks)
+			s.look()
+			s.awaitFamily()
 			return nil
 		}
 		if time.Now().After(deadline) {
@@ -145,6 +149,175 @@ func (s *server) awaitListener(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// look finds out which processes the server consists of now: who has a
+// listening socket, and who had one and is still alive. A server may replace
+// its processes, and start them when it listens already.
+//
+// It is called often, and to ask all of /proc takes time where processes have
+// thousands of descriptors. So it looks at the children of those that are known
+// already, and mostly there is none; at all others it looks if nobody is left.
+func (s *server) look() { s.search(false) }
+
+func (s *server) search(everywhere bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looked = time.Now()
+	left := slices.DeleteFunc(slices.Clone(s.pids), func(pid int) bool { return !alive(pid) })
+	var found []int
+	if len(left) > 0 && !everywhere {
+		if found = s.strangers(left); len(found) == 0 && len(left) == len(s.pids) {
+			return
+		}
+	} else if socks, _ := listeners(s.addr); len(socks) > 0 {
+		found = slices.DeleteFunc(ownersOf(socks), func(pid int) bool { return slices.Contains(left, pid) })
+	}
+	if len(left)+len(found) == 0 {
+		return // they have died, or do not listen any more
+	}
+	if s.names != nil {
+		for _, pid := range found {
+			fmt.Fprintln(s.names, pid)
+		}
+	}
+	s.pids = slices.Concat(left, found)
+	slices.Sort(s.pids)
+	if parent := commonAncestor(s.pids); parent != 0 {
+		s.parent = parent
+	}
+}
+
+// strangers returns those who have come to have a listening socket, among the
+// children of the others.
+func (s *server) strangers(known []int) []int {
+	family := slices.Clone(known) // and then their children, and theirs
+	if s.parent != 0 {
+		family = append(family, s.parent)
+	}
+	if s.cmd != nil {
+		family = append(family, s.cmd.Process.Pid)
+	}
+	slices.Sort(family)
+	family = slices.Compact(family)
+	old := len(family)
+	for i := 0; i < len(family); i++ {
+		for _, pid := range childrenOf(family[i]) {
+			if !slices.Contains(family, pid) {
+				family = append(family, pid)
+			}
+		}
+	}
+	children := family[old:]
+	if len(children) == 0 {
+		return nil
+	}
+	socks, _ := listeners(s.addr)
+	return slices.DeleteFunc(children, func(pid int) bool {
+		fds, _ := procfs.FDs(pid)
+		return !slices.ContainsFunc(fds, func(fd procfs.FD) bool {
+			return slices.ContainsFunc(socks, func(l procfs.Socket) bool { return l.Inode == fd.Inode && fd.Kind == procfs.KindSocket })
+		})
+	})
+}
+
+// childrenOf is for those who ask often. It asks the process alone, where the
+// kernel offers that: proc(5), /proc/pid/task/tid/children. One that begins or
+// ends at this moment may be missed.
+func childrenOf(pid int) []int {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if len(tasks) == 0 {
+		all, _ := procfs.Descendants(pid)
+		return all
+	}
+	var children []int
+	for _, name := range tasks {
+		text, _ := os.ReadFile(name)
+		for _, word := range strings.Fields(string(text)) {
+			if child, err := strconv.Atoi(word); err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	return children
+}
+
+// members returns them as they were at the last look, and their parent.
+func (s *server) members() (pids []int, parent int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pids, s.parent
+}
+
+// processes returns them as they were a moment ago at the earliest.
+func (s *server) processes() []int {
+	s.mu.Lock()
+	old := time.Since(s.looked) > limits.stalled
+	s.mu.Unlock()
+	if old {
+		s.look()
+	}
+	pids, _ := s.members()
+	return pids
+}
+
+// awaitFamily waits until a server of several processes has started them all:
+// the first one may listen before the others are there.
+func (s *server) awaitFamily() {
+	family := func() []int {
+		all, _ := procfs.Descendants(s.cmd.Process.Pid)
+		return append(all, s.processes()...)
+	}
+	before := family()
+	if len(before) == 1 && before[0] == s.cmd.Process.Pid {
+		return // it is alone
+	}
+	for deadline := time.Now().Add(limits.silence); time.Now().Before(deadline); {
+		time.Sleep(50 * time.Millisecond)
+		now := family()
+		if slices.Equal(now, before) {
+			break
+		}
+		before = now
+	}
+	s.search(true)
+}
+
+// commonAncestor is the process that all of these descend from: it has started
+// them, it may replace one, and it is the one to be asked to end. It may be one
+// of them; and one process is its own. It is 0 if they have nobody in common but
+// those who are ours, too: a shell, or init.
+func commonAncestor(pids []int) int {
+	ours := ancestors(os.Getpid())
+	var common []int
+	for _, pid := range pids {
+		line := ancestors(pid)
+		if len(line) == 0 {
+			continue // it has gone meanwhile
+		}
+		if common == nil {
+			common = line
+			continue
+		}
+		common = slices.DeleteFunc(common, func(p int) bool { return !slices.Contains(line, p) })
+	}
+	if len(common) == 0 || common[0] == 1 || slices.Contains(ours, common[0]) {
+		return 0
+	}
+	return common[0]
+}
+
+// ancestors returns the process, its parent and so on.
+func ancestors(pid int) []int {
+	var line []int
+	for pid != 0 {
+		p, err := procfs.Stat(pid)
+		if err != nil {
+			break
+		}
+		line, pid = append(line, pid), p.PPID
+	}
+	return line
 }
 
 // lastWords is what the server printed last.
@@ -216,7 +389,9 @@ func attach(addr netip.AddrPort, pid int) (*server, error) {
 			addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
 		}
 	}
-	return &server{addr: addr, pids: ownersOf(mine)}, nil
+	s := &server{addr: addr}
+	s.look()
+	return s, nil
 }
 
 // listeners returns the listening sockets that a client of addr would reach.
@@ -256,9 +431,13 @@ func whoHas(socks []procfs.Socket) string {
 	return ""
 }
 
-// died tells whether a server that we started has ended, and how.
+// died tells whether a server that we started has ended, and how. It has not if
+// somebody is left who may replace the others.
 func (s *server) died() (how string, dead bool) {
-	if s.cmd == nil || slices.ContainsFunc(s.pids, alive) {
+	if s.cmd == nil || s.anyAlive() {
+		return "", false
+	}
+	if s.look(); s.anyAlive() {
 		return "", false
 	}
 	select {
@@ -266,7 +445,12 @@ func (s *server) died() (how string, dead bool) {
 		return s.cmd.ProcessState.String(), true
 	case <-time.After(200 * time.Millisecond): // not our child, but its child
 	}
-	return "the process that listened is gone", len(s.pids) > 0
+	return "the process that listened is gone", len(s.processes()) > 0
+}
+
+func (s *server) anyAlive() bool {
+	pids, parent := s.members()
+	return slices.ContainsFunc(pids, alive) || parent != 0 && alive(parent)
 }
 
 // dies is died for a server that has just closed a connection in a way that
@@ -278,9 +462,17 @@ func (s *server) dies() (how string, dead bool) {
 	return how, dead
 }
 
-// signal sends sig to the processes that have the listening socket.
+// signal sends sig to the processes that have a listening socket. One that asks
+// to end is for their parent alone: the others are its business.
 func (s *server) signal(sig unix.Signal) error {
-	for _, pid := range s.pids {
+	if sig != unix.SIGCONT { // that is for those who were stopped
+		s.look()
+	}
+	pids, parent := s.members()
+	if slices.Contains([]unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT}, sig) && parent != 0 {
+		pids = []int{parent}
+	}
+	for _, pid := range pids {
 		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
 			return os.NewSyscallError("kill", err)
 		}
@@ -293,14 +485,20 @@ func (s *server) stop() {
 	if s.cmd == nil {
 		return
 	}
+	s.look()
+	pids, parent := s.members()
 	family, _ := procfs.Descendants(s.cmd.Process.Pid)
+	family = slices.Concat(pids, family)
+	if parent != 0 && alive(parent) {
+		family = append([]int{parent}, family...) // first: it would replace the others
+	}
 	unix.Kill(-s.cmd.Process.Pid, unix.SIGKILL)
-	for _, pid := range append(family, s.pids...) {
+	for _, pid := range family {
 		unix.Kill(pid, unix.SIGKILL)
 	}
 	<-s.exited
 	deadline := time.Now().Add(5 * time.Second)
-	for _, pid := range append(family, s.pids...) {
+	for _, pid := range family {
 		for alive(pid) && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
 		}
@@ -321,7 +519,7 @@ func alive(pid int) bool {
 // cpu is the time that all live threads of the server have spent on a CPU, and
 // the time that they have waited for one, ready to run.
 func (s *server) cpu() (used, waited time.Duration) {
-	for _, pid := range s.pids {
+	for _, pid := range s.processes() {
 		threads, _ := procfs.Threads(pid)
 		for _, t := range threads {
 			used, waited = used+t.CPU, waited+t.Waited
@@ -333,7 +531,7 @@ func (s *server) cpu() (used, waited time.Duration) {
 // threads is all threads of the server, by TID.
 func (s *server) threads() map[int]procfs.Thread {
 	all := make(map[int]procfs.Thread)
-	for _, pid := range s.pids {
+	for _, pid := range s.processes() {
 		list, _ := procfs.Threads(pid)
 		for _, t := range list {
 			all[t.TID] = t
@@ -345,7 +543,7 @@ func (s *server) threads() map[int]procfs.Thread {
 // rss is the resident memory of the server's processes in bytes.
 func (s *server) rss() int64 {
 	var sum int64
-	for _, pid := range s.pids {
+	for _, pid := range s.processes() {
 		m, _ := procfs.MemoryOf(pid)
 		sum += m.RSS
 	}
@@ -355,7 +553,7 @@ func (s *server) rss() int64 {
 // descriptors is how many the server's processes have open.
 func (s *server) descriptors() int {
 	sum := 0
-	for _, pid := range s.pids {
+	for _, pid := range s.processes() {
 		n, _ := procfs.FDCount(pid)
 		sum += n
 	}
@@ -364,10 +562,11 @@ func (s *server) descriptors() int {
 
 // canSee tells whether /proc shows us the server's descriptors and threads.
 func (s *server) canSee() error {
-	if len(s.pids) == 0 {
+	pids := s.processes()
+	if len(pids) == 0 {
 		return errors.New("cannot see which process listens: it belongs to another user or container")
 	}
-	for _, pid := range s.pids {
+	for _, pid := range pids {
 		if _, err := procfs.FDCount(pid); errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("process %d belongs to another user: run the examiner as that user", pid)
 		}
@@ -380,14 +579,28 @@ func (s *server) doing() string {
 	if how, dead := s.died(); dead {
 		return "died: " + how
 	}
-	if len(s.pids) == 0 {
+	// The process and the thread that have worked most are the ones to ask; but
+	// for a parent, who may have had to start the others.
+	var threads []procfs.Thread
+	most := time.Duration(-1)
+	pids := s.processes()
+	_, parent := s.members()
+	for _, pid := range pids {
+		if pid == parent && len(pids) > 1 {
+			continue
+		}
+		list, err := procfs.Threads(pid)
+		var sum time.Duration
+		for _, t := range list {
+			sum += t.CPU
+		}
+		if err == nil && len(list) > 0 && sum > most {
+			threads, most = list, sum
+		}
+	}
+	if threads == nil {
 		return "cannot be seen from here"
 	}
-	threads, err := procfs.Threads(s.pids[0])
-	if err != nil || len(threads) == 0 {
-		return "cannot be seen from here"
-	}
-	// The thread that has worked most is the one to ask.
 	t := slices.MaxFunc(threads, func(a, b procfs.Thread) int { return int(a.CPU - b.CPU) })
 	if main := threads[0]; main.Syscall.Name != "futex" && main.State != 'R' {
 		t = main

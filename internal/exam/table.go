@@ -55,6 +55,31 @@ var limits = struct {
 	dearer  float64       // times what a message costs without the crowd
 	wakeUps int           // in a while in which nothing happens
 	quiet   time.Duration // such a while
+
+	counted   int     // messages whose calls are counted
+	reads     float64 // calls of read(2) that one of them may cost
+	lastWords int     // bytes before a FIN: many reads of anybody's
+	capacity  int     // bytes that a connection's queues have room for, or somewhat less
+
+	grace time.Duration // for clients that do not take what they are owed, after SIGTERM
+	slack time.Duration // that the end may come later, or sooner, than that
+	soon  time.Duration // for what has to be done at once, after SIGTERM
+
+	spread   int           // clients that the processes share, or 30 for each
+	uneven   float64       // share of them that one process may have
+	replaced time.Duration // until there is another one for a process that died
+
+	room      int           // clients in one chat
+	said      int           // bytes that are said there while one of them does not read
+	sips      int           // lines that this one reads, once in a while
+	breath    int           // bytes that are said there at a time: less than a client may be behind
+	roomTime  time.Duration // for everybody to hear everybody
+	pipelined int           // commands in one piece
+	calls     int           // of read(2), and of write(2), that those may take
+	value     int           // bytes of a value
+	gets      int           // times that it is asked for without being read
+	benchmark int           // requests of each kind
+	tool      time.Duration // for one run of redis-cli or redis-benchmark
 }{
 	startup: 20 * time.Second, check: 60 * time.Second, connect: 5 * time.Second,
 	first: 5 * time.Second, reply: 2 * time.Second, prompt: 500 * time.Millisecond, newcomer: 3 * time.Second,
@@ -67,6 +92,11 @@ var limits = struct {
 	longLine: 300_000, manyLines: 10_000,
 	crowd: 5000, tooSoon: 1900 * time.Millisecond, tooLate: 3500 * time.Millisecond,
 	kept: 5 * time.Second, every: 500 * time.Millisecond, dearer: 2, wakeUps: 4, quiet: time.Second,
+	counted: 300, reads: 1.1, lastWords: 1 << 20, capacity: 2 << 20,
+	grace: 3 * time.Second, slack: time.Second, soon: 2 * time.Second,
+	spread: 200, uneven: 0.8, replaced: 5 * time.Second,
+	room: 500, said: 32 << 20, breath: 32 << 10, sips: 500, roomTime: 15 * time.Second,
+	pipelined: 1000, calls: 100, value: 50_000, gets: 2000, benchmark: 20_000, tool: 15 * time.Second,
 }
 
 // A Check asks one question about a server.
@@ -102,12 +132,13 @@ const (
 	chapter2 = "docs/02-nonblocking.md"
 	chapter3 = "docs/03-epoll-level-triggered.md"
 	chapter4 = "docs/04-epoll-edge-triggered.md"
+	chapter7 = "docs/07-beyond-one-thread.md"
 )
 
 var (
 	everybody = []Profile{Echo, LT, ET}
 	epollers  = []Profile{LT, ET}
-	echoers   = []Profile{Echo, LT, ET, Timeout}
+	echoers   = []Profile{Echo, LT, ET, Timeout, Cores}
 )
 
 // Checks is every check, in the order in which they are run.
@@ -176,7 +207,7 @@ var Checks = []Check{
 		Reread:  []string{`accept(2) "ERRORS"`, `epoll(7) "Questions and answers"`}, Chapter: chapter4,
 	},
 	{
-		ID: "BUSY_LOOP", Title: "1000 idle clients cost no CPU time", For: everybody, run: busyLoop, looks: true, clients: limits.idle,
+		ID: "BUSY_LOOP", Title: "1000 idle clients cost no CPU time, nor do two that read nothing", For: everybody, run: busyLoop, looks: true, clients: limits.idle,
 		Usually: "the loop asks everybody instead of sleeping, or EPOLLOUT is asked for with nothing to write",
 		Reread:  []string{`epoll_wait(2) "DESCRIPTION"`, `epoll(7) "Level-triggered and edge-triggered"`}, Chapter: chapter3,
 	},
@@ -259,5 +290,80 @@ var Checks = []Check{
 		ID: "NEVER_TIMES_OUT", Title: "clients that are silent for 2 s are closed, and that costs little", For: []Profile{Timeout}, run: neverTimesOut, looks: true, clients: limits.crowd,
 		Usually: "epoll_wait(2) has no timeout, and nobody looks at the clock; or the first client on the list speaks, and the others wait behind it",
 		Reread:  []string{`epoll_wait(2) "DESCRIPTION"`, `timerfd_create(2) "Operating on a timer file descriptor"`}, Chapter: chapter3,
+	},
+	{
+		ID: "ONE_READ_TOO_MANY", Title: "a message costs one read(2), and no FIN is missed", run: oneReadTooMany, starts: true, looks: true,
+		Usually: "read(2) is called once more for each message, only to meet EAGAIN",
+		Reread:  []string{`epoll(7) "Questions and answers"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: chapter4,
+	},
+	{
+		ID: "DROPPED_ON_TERM", Title: "SIGTERM ends it when everybody has what he is owed", run: droppedOnTerm, starts: true, looks: true, kills: true,
+		Usually: "the signal has its default disposition, and ends the process in the middle of its work",
+		Reread:  []string{`signal(7) "Signal dispositions"`, `eventfd(2) "DESCRIPTION"`, `tcp(7) "DESCRIPTION"`}, Chapter: chapter4,
+	},
+	{
+		ID: "ONE_CORE", Title: "clients are spread over a process for each core, each with its own listening socket", For: []Profile{Cores}, run: oneCore, looks: true, clients: limits.spread,
+		Usually: "one process serves everybody, and so one core works",
+		Reread:  []string{`socket(7) "Socket options"`, `fork(2) "DESCRIPTION"`}, Chapter: chapter7,
+	},
+	{
+		ID: "WORKER_LOST", Title: "when a process dies, only its own clients are lost, and soon there is another one", For: []Profile{Cores}, run: workerLost, starts: true, looks: true, clients: 3 * limits.spread,
+		Usually: "nobody waits for the processes that serve, or starts another one",
+		Reread:  []string{`wait4(2) "DESCRIPTION"`, `socket(7) "Socket options"`}, Chapter: chapter7,
+	},
+	{
+		ID: "LEFT_BEHIND", Title: "when the parent ends, even by SIGKILL, the others end, too", For: []Profile{Cores}, run: leftBehind, starts: true, looks: true, kills: true,
+		Usually: "the workers live on without their parent, and keep the address",
+		Reread:  []string{`prctl(2) "DESCRIPTION"`, `signal(7) "Standard signals"`}, Chapter: chapter7,
+	},
+	{
+		ID: "CHAT_LOST_LINE", Title: "each line goes to everybody else, whole, once and in order", For: []Profile{Chat}, run: chatLostLine,
+		Usually: "what one read(2) returns is taken for a line, or what has come of a line is kept for all clients together",
+		Reread:  []string{`read(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "CHAT_WRONG_NAME", Title: "everybody has a name of his own, and the others hear who joins and who leaves", For: []Profile{Chat}, run: chatWrongName,
+		Usually: "the name outlives its connection, or a client that has no name yet is treated as one of the others",
+		Reread:  []string{`close(2) "DESCRIPTION"`, `read(2) "RETURN VALUE"`}, Chapter: chapter3,
+	},
+	{
+		ID: "CHAT_CROWD", Title: "500 clients hear each other, and when all is said the server sleeps", For: []Profile{Chat}, run: chatCrowd, looks: true, clients: limits.room,
+		Usually: "a client is left out while many are served, or EPOLLOUT is asked for with nothing to write",
+		Reread:  []string{`epoll_wait(2) "DESCRIPTION"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "CHAT_SLOW_READER", Title: "who does not read loses his own lines, or his connection, and costs little memory", For: []Profile{Chat}, run: chatSlowReader, looks: true,
+		Usually: "lines are kept without limit for a client that does not read, or everybody waits for it",
+		Reread:  []string{`write(2) "RETURN VALUE"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "REDIS_WRONG_REPLY", Title: "each command gets the reply that Redis gives", For: []Profile{Redis}, run: redisWrongReply,
+		Usually: "a length is ignored and a line end looked for, or a command has a case that was not thought of",
+		Reread:  []string{`read(2) "RETURN VALUE"`}, Chapter: chapter3,
+	},
+	{
+		ID: "REDIS_SPLIT", Title: "commands are the same however they are cut, and however many come together", For: []Profile{Redis}, run: redisSplit,
+		Usually: "one read(2) is taken for one command, or what has come of one is kept for all clients together",
+		Reread:  []string{`read(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "REDIS_PROTOCOL_ERROR", Title: "who sends what is no command hears of it, and only that connection ends", For: []Profile{Redis}, run: redisProtocolError,
+		Usually: "the connection is not closed, and the rest is taken for commands; or it is closed before the error is sent",
+		Reread:  []string{`shutdown(2) "DESCRIPTION"`, `close(2) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "REDIS_UNREAD_REPLIES", Title: "who does not read its replies costs little memory, and holds up nobody", For: []Profile{Redis}, run: redisUnread, looks: true,
+		Usually: "the server goes on reading from a client that does not take its replies",
+		Reread:  []string{`write(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: chapter3,
+	},
+	{
+		ID: "REDIS_MANY_WRITES", Title: "commands that come together are read together, and answered together", For: []Profile{Redis}, run: redisManyWrites, looks: true,
+		Usually: "each reply is a write(2) of its own",
+		Reread:  []string{`write(2) "DESCRIPTION"`, `tcp(7) "Socket options"`}, Chapter: chapter3,
+	},
+	{
+		ID: "REDIS_TOOLS", Title: "redis-cli and redis-benchmark can work with it", For: []Profile{Redis}, run: redisTools,
+		Usually: "a reply is missing, or one too many: the tools count",
+		Reread:  []string{`read(2) "RETURN VALUE"`}, Chapter: chapter3,
 	},
 }
