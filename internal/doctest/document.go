@@ -77,7 +77,7 @@ func parse(file, text string) document {
 		switch {
 		case makers[word] == nil:
 			if strings.HasSuffix(word, ":") {
-				problem(first, fmt.Sprintf("<!-- %s: no such directive; there are code:, diff:, changes: and transcript", word))
+				problem(first, fmt.Sprintf("<!-- %s: no such directive; there are code:, diff:, changes:, transcript and compatibility", word))
 			}
 			continue
 		case !closed:

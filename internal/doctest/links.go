@@ -406,6 +406,7 @@ var chapterHeadings = []string{
 // chapterLeavesOut is what a chapter, by its number, does without.
 var chapterLeavesOut = map[string][]string{
 	"00": {"The diff", "What is still wrong", "Exercises"}, // it has no step
+	"07": {"The diff"},                                     // nor has this
 }
 
 const (

@@ -12,11 +12,12 @@
 // anything else to say. Misused, it exits 2.
 //
 // A directive is a comment of HTML at the beginning of a line, and the fenced
-// block right below it is generated. There are four kinds:
+// block right below it is generated. There are five kinds:
 //
 //	<!-- code: FILE [NAME] [from "TEXT"] [to "TEXT"] -->   see code.go
 //	<!-- diff: STEP STEP [NAME] -->                        see diff.go
 //	<!-- changes: STEP STEP -->                            see diff.go
+//	<!-- compatibility -->                                 see compatibility.go
 //	<!-- transcript [numbers vary]                         see transcript.go
 //	…
 //	-->
@@ -118,7 +119,7 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 
 // documents lists the documents of the repository.
 func documents() []string {
-	files := []string{"README.md"}
+	files := []string{"README.md", "CONTRIBUTING.md"}
 	for _, pattern := range []string{"docs/*.md", "exercises/*.md", "exercises/*/*.md"} {
 		more, _ := filepath.Glob(pattern)
 		files = append(files, more...)
@@ -131,6 +132,7 @@ func documents() []string {
 // And a reader's terminal has descriptors 0, 1 and 2: others that were left open
 // to us are not for the programs.
 func prepare(ctx context.Context) {
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")      // where Debian has haproxy
 	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // a kernel before 5.11 cannot
 	exec.CommandContext(ctx, "go", "build", "-trimpath", "./...").Run()
 }

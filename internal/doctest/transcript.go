@@ -138,7 +138,7 @@ func toolsFor(statements []statement) error {
 			word = "strace"
 		}
 		switch word {
-		case "nc", "strace", "ss", "ps", "redis-cli", "redis-benchmark", "g++":
+		case "nc", "strace", "ss", "ps", "redis-cli", "redis-benchmark", "g++", "haproxy":
 			if _, err := exec.LookPath(word); err != nil {
 				return missing(word)
 			}
@@ -357,7 +357,7 @@ func (s *session) until(command string) error {
 
 var (
 	portWord  = regexp.MustCompile(`\b` + port + `\b`)
-	stepWord  = regexp.MustCompile(`\bmake ((step|trace|count)[1-4]|xray)\b`)
+	stepWord  = regexp.MustCompile(`\bmake ((step|trace|count)[1-4]|xray|beyond)\b`)
 	pidOfStep = regexp.MustCompile(`\$\(pidof step[1-4][\w-]*\)`)
 )
 

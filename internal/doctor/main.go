@@ -59,6 +59,8 @@ func main() {
 		fmt.Fprintf(os.Stderr, "doctor: takes no argument, got %q\n", flag.Arg(0))
 		os.Exit(2)
 	}
+	// Where Debian has haproxy and ss, and not every user looks.
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	if *setup {
 		install(os.Stdout, os.Stderr)
 		return

@@ -35,6 +35,7 @@ var tools = []tool{
 	{"redis-benchmark", "put a load on a server", "redis-tools redis valkey redis"},
 	{"ss", "list sockets", "iproute2 iproute iproute2 iproute2"},
 	{"ps", "see what a process uses", "procps procps-ng procps-ng procps"},
+	{"haproxy", "put several servers behind one address", "haproxy haproxy haproxy haproxy"},
 	{"man", "read the manual", "man-db man-db man-db mandoc"},
 	{"man 2 epoll_ctl", "look up system calls", "manpages-dev man-pages man-pages man-pages"},
 	{"man 7 epoll", "look up overviews", "manpages man-pages man-pages man-pages"},

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The tests that CONTRIBUTING.md names are there, in the package that it names
+// on the same line, if it does.
+func TestContributing(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := regexp.MustCompile(`Test\(([^)]*)\)`) // Test(A|B) is TestA and TestB
+	expanded := group.ReplaceAllStringFunc(string(text), func(s string) string {
+		return "Test" + strings.ReplaceAll(group.FindStringSubmatch(s)[1], "|", " Test")
+	})
+	goTest := regexp.MustCompile(`go test (\S+) `)
+	named := regexp.MustCompile(`\bTest[A-Z]\w*`)
+	found := 0
+	for line := range strings.Lines(expanded) {
+		folders := []string{".", "exercises", "internal/*"}
+		if m := goTest.FindStringSubmatch(line); m != nil {
+			folders = []string{m[1]}
+		}
+		var tests strings.Builder
+		for _, folder := range folders {
+			files, _ := filepath.Glob(filepath.Join(root, folder, "*_test.go")) // the pattern is right
+			for _, file := range files {
+				source, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tests.Write(source)
+			}
+		}
+		for _, name := range named.FindAllString(line, -1) {
+			found++
+			if !strings.Contains(tests.String(), "\nfunc "+name) { // -run takes a beginning, too
+				t.Errorf("%s: there is no %s in %v", strings.TrimSpace(line), name, folders)
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d tests are named", found)
+	}
+}

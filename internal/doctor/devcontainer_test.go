@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func ofRepository(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+var goVersion = regexp.MustCompile(`(?m)^(?:FROM golang:|go )(\d+\.\d+)`)
+
+// The Dockerfile cannot ask setup what to install, for it is built without the
+// repository. So it repeats the list.
+func TestDockerfile(t *testing.T) {
+	text := ofRepository(t, ".devcontainer/Dockerfile")
+	_, line, _ := strings.Cut(text, "apt-get install")
+	line, _, _ = strings.Cut(line, "&&")
+	var got []string
+	for _, word := range strings.Fields(line) {
+		if name := regexp.MustCompile(`^[a-z][a-z0-9+.-]+$`); name.MatchString(word) {
+			got = append(got, word)
+		}
+	}
+	want := []string{"less", "tmux"} // which setup leaves alone
+	for _, tool := range tools {
+		if tool.packages != "" {
+			want = append(want, strings.Fields(tool.packages)[0])
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if want = slices.Compact(want); !slices.Equal(got, want) {
+		t.Errorf("it installs\n%s\nwant what setup installs, less and tmux\n%s", got, want)
+	}
+	image, module := goVersion.FindStringSubmatch(text), goVersion.FindStringSubmatch(ofRepository(t, "go.mod"))
+	if image == nil || module == nil || image[1] != module[1] {
+		t.Errorf("it is made from Go %v, and go.mod wants %v", image, module)
+	}
+}
+
+// What the container is given, by an editor or by hand.
+func TestDevcontainer(t *testing.T) {
+	var config struct {
+		Build           struct{ Dockerfile string }
+		CapAdd, RunArgs []string
+	}
+	if err := json.Unmarshal([]byte(ofRepository(t, ".devcontainer/devcontainer.json")), &config); err != nil {
+		t.Fatal(err)
+	}
+	if config.Build.Dockerfile != "Dockerfile" || !slices.Contains(config.CapAdd, "SYS_PTRACE") {
+		t.Errorf("got %+v, want the Dockerfile and SYS_PTRACE", config)
+	}
+	readme := ofRepository(t, "README.md")
+	mustHave(t, "README.md", readme, "docker build -t epoll .devcontainer\n", "--cap-add SYS_PTRACE")
+	for what, text := range map[string]string{
+		"devcontainer.json": strings.Join(config.RunArgs, " "), "README.md": readme,
+	} {
+		m := regexp.MustCompile(`--ulimit nofile=(\d+):(\d+)`).FindStringSubmatch(text)
+		if m == nil {
+			t.Errorf("%s: no --ulimit nofile=SOFT:HARD", what)
+		} else if hard, _ := strconv.Atoi(m[2]); hard < wantHard {
+			t.Errorf("%s: %d descriptors, want %d at least", what, hard, wantHard)
+		}
+	}
+}
