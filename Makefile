@@ -1,7 +1,7 @@
 # epoll, step by step. "make" alone says what there is to make.
 
 ifneq ($(shell uname -s),Linux)
-$(error epoll(7) is a part of Linux: use a Linux machine, a virtual one or a container)
+$(error epoll(7) is a part of Linux: use a Linux machine, a virtual one, or the container in .devcontainer: README.md, "On macOS or Windows")
 endif
 
 STEP1 := step1-blocking
@@ -15,8 +15,9 @@ ifeq ($(origin AS),default) # make's own AS is the assembler
 AS := echo
 endif
 
-# lab is a module of its own: go.work. And exercises/NN-name/main.go is the
-# learner's: an error in it is no error here.
+# lab is a module of its own: go.work. So is bench, which go.work leaves out:
+# who does not measure needs none of its libraries. And exercises/NN-name/main.go
+# is the learner's: an error in it is no error here.
 PACKAGES = $(shell go list -e ./... | grep -vE '/exercises/[0-9]+-[^/]+$$') ./lab/...
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -31,8 +32,8 @@ COUNTED := accept4,read,write,close,epoll_ctl,?epoll_wait,epoll_pwait
 
 .DEFAULT_GOAL := help
 .PHONY: help test check setup doctor fmt lint clean strace
-.PHONY: exercises exercise hint solution reset watch bin/exercises
-.PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs lab xray
+.PHONY: beyond exercises exercise hint solution reset watch bin/exercises
+.PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs lab xray bench plots
 
 help: ## this list
 	@sed -n -e 's/^## \([^:]*\): */\1## /p' -e 's/^\([a-z][a-z0-9]*\):[^#]*## */\1## /p' $(MAKEFILE_LIST) \
@@ -66,7 +67,7 @@ diff2 diff3 diff4: diff%:
 # grading disturbs another one's.
 test: setup ## all tests (8 minutes)
 	@mkdir -p bin && rm -f bin/failed
-	@{ go test -count=1 -p 1 -timeout 15m -v $(PACKAGES) || touch bin/failed; } 2>&1 \
+	@{ go test -count=1 -p 1 -timeout 15m -v $(PACKAGES) || touch bin/failed; GOWORK=off go test -C bench -count=1 -v ./... || touch bin/failed; } 2>&1 \
 	| grep --line-buffered -vE '^=== |^PASS$$|no test files|^ +--- PASS: Test[^GW]'; test ! -e bin/failed
 
 check: ## grade a server: SERVER="./a.out {port}" [AS=lt] [ONLY=ID,ID]; or PID= or ADDR=
@@ -88,6 +89,20 @@ lab: ## type epoll calls by hand [FILE=script]
 xray: ## what a running server waits for, live [ADDR=] or PID=; Ctrl-C ends it
 	@go build -o bin/xray ./xray
 	@trap 'sleep 0.1' INT; bin/xray $(if $(PID),-pid $(PID),-addr $(ADDR))
+
+bench: ## measure the steps beside other servers [QUICK=1] [ONLY=step3,c] [RECORD=1]; exercise 19: RAW=1
+	@GOWORK=off go build -C bench -o ../bin/bench .
+	@trap 'sleep 0.1' INT; bin/bench -root . $(if $(QUICK),-quick) $(if $(RAW),-raw) $(if $(ONLY),-only "$(ONLY)") \
+		-o $(if $(RECORD),bench/results,bin)/$(if $(RAW),raw,bench).txt
+
+plots: ## draw the charts in docs/img anew, from bench/results/*.txt
+	@GOWORK=off go run -C bench ./plots
+
+# Debian has HAProxy in a folder where not every user's shell looks.
+beyond: ## HAProxy before servers at 127.0.0.2, .3 and .4: chapter 07 [ADDR=]
+	@PATH="$$PATH:/usr/sbin"; command -v haproxy >/dev/null || { echo "haproxy is not installed: make setup"; exit 1; }; \
+	mkdir -p bin; cd bin; trap 'sleep 0.1' INT; \
+	PORT=$(lastword $(subst :, ,$(ADDR))) haproxy -f ../beyond/haproxy.cfg || test $$? -gt 128
 
 exercises: bin/exercises ## the exercises, and how far you are
 	@bin/exercises list
@@ -122,11 +137,14 @@ doctor: ## look whether all is there, and say what to do if not
 fmt: ## gofmt everything
 	@gofmt -l -w .
 
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go vet, staticcheck; go vet and go build for arm64, too
 	@out=$$(gofmt -l .); test -z "$$out" || { echo "gofmt would change (make fmt): $$out"; exit 1; }
 	@go vet $(PACKAGES)
 	@GOARCH=arm64 go vet $(PACKAGES)
+	@GOARCH=arm64 go build $$(go list -e -f '{{if .GoFiles}}{{.ImportPath}}{{end}}' $(PACKAGES))
 	@go run $(STATICCHECK) $(PACKAGES)
+	@GOWORK=off go vet -C bench ./... && GOWORK=off GOARCH=arm64 go vet -C bench ./...
+	@GOWORK=off go run -C bench $(STATICCHECK) ./...
 
 clean: ## remove what was built
 	@rm -rf bin

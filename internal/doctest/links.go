@@ -406,7 +406,9 @@ var chapterHeadings = []string{
 // chapterLeavesOut is what a chapter, by its number, does without.
 var chapterLeavesOut = map[string][]string{
 	"00": {"The diff", "What is still wrong", "Exercises"}, // it has no step
-	"07": {"The diff"},                                     // nor has this
+	"05": {"The diff"},
+	"06": {"The diff"},
+	"07": {"The diff"},
 }
 
 const (
