@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// A server is a program that takes part.
+type server struct {
+	Name  string
+	Title string
+
+	// One of these is how to come by it: a Go package of a module (its folder,
+	// from the root), a C file with what to link, or a program of the system.
+	Go, C, System string
+	Link          []string
+
+	Args  []string // {port}, {addr} and {root} are filled in; of System only
+	Redis bool     // it wants PING, not an echo
+	Spins bool     // it works when nobody asks: stopped while others are measured
+	Alone bool     // one client at a time
+}
+
+var servers = []server{
+	{Name: "step1", Title: "step 1: blocking, one client at a time", Go: "step1-blocking", Alone: true},
+	{Name: "step2", Title: "step 2: nonblocking, asks everybody", Go: "step2-nonblocking", Spins: true},
+	{Name: "step3", Title: "step 3: epoll, level-triggered", Go: "step3-epoll-lt"},
+	{Name: "step4", Title: "step 4: epoll, edge-triggered", Go: "step4-epoll-et"},
+	{Name: "raw", Title: "exercise 19, solved: two calls a message, and raw ones", Go: "exercises/19-raw-syscalls/solution"},
+	{Name: "c", Title: "the smallest epoll loop in C", C: "c-epoll"},
+	{Name: "goroutines", Title: "Go's net, a goroutine for each connection", Go: "bench/peers/goroutines"},
+	{Name: "netpoll", Title: "github.com/cloudwego/netpoll", Go: "bench/peers/netpoll"},
+	{Name: "libevent", Title: "libevent's bufferevents, in C", C: "libevent", Link: []string{"-levent_core"}},
+	{Name: "redis", Title: "redis-server, PING with an argument", System: "redis-server", Redis: true, Args: []string{
+		"--port", "{port}", "--bind", "127.0.0.1", "--tcp-backlog", "4096", "--maxclients", "19950",
+		"--protected-mode", "no", "--save", "", "--appendonly", "no", "--daemonize", "no"}},
+	{Name: "node", Title: "node, socket.pipe(socket)", System: "node", Args: []string{"{root}/bench/peers/node/server.js", "{port}"}},
+}
+
+// These are only in the comparison of exercise 19.
+var (
+	short = server{Name: "short", Title: "exercise 14, solved: two calls a message", Go: "exercises/14-short-read/solution"}
+	yours = server{Name: "yours", Title: "exercises/19-raw-syscalls/main.go", Go: "exercises/19-raw-syscalls"}
+)
+
+// build makes the program, and returns the command without its arguments. An
+// error of a C program or a missing program is a reason to skip it.
+func (s server) build(ctx context.Context, root, dir string) (string, error) {
+	bin := filepath.Join(dir, s.Name)
+	var cmd *exec.Cmd
+	switch {
+	case s.System != "":
+		path, err := exec.LookPath(s.System)
+		if err != nil {
+			return "", fmt.Errorf("%s is not installed", s.System)
+		}
+		return path, nil
+	case s.C != "":
+		args := []string{"-O2", "-o", bin, filepath.Join("peers", s.C, "server.c")}
+		cmd = exec.CommandContext(ctx, "gcc", append(args, s.Link...)...)
+		cmd.Dir = filepath.Join(root, "bench")
+	default:
+		cmd = exec.CommandContext(ctx, "go", "build", "-o", bin, ".")
+		cmd.Dir = filepath.Join(root, s.Go)
+		cmd.Env = append(os.Environ(), "GOWORK=off")
+	}
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return "", errInterrupted
+	}
+	if err != nil {
+		text := strings.TrimSpace(string(out))
+		if line, _, more := strings.Cut(text, "\n"); more && s.C != "" {
+			text = line
+		}
+		if text == "" {
+			text = err.Error()
+		}
+		return "", errors.New(text)
+	}
+	return bin, nil
+}
+
+// A process is a server that runs.
+type process struct {
+	server
+	port int
+	pid  int
+	cmd  *exec.Cmd
+}
+
+// start runs a built server and waits until somebody can connect. What it says
+// later goes nowhere; it is written all the same, for that is how it works.
+func (s server) start(bin, root string) (*process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{server: s, port: port}
+	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{root}", root)
+	args := s.Args
+	switch {
+	case s.Go != "" && !strings.HasPrefix(s.Go, "bench/"):
+		args = []string{"-addr", "127.0.0.1:{port}"}
+	case s.System == "":
+		args = []string{"{port}"}
+	}
+	for i := range args {
+		if i == 0 {
+			args = append([]string(nil), args...)
+		}
+		args[i] = fill.Replace(args[i])
+	}
+	p.cmd = exec.Command(bin, args...)
+	p.cmd.Dir = os.TempDir()
+	// Ctrl-C is for us. We end them, or the kernel does when we are gone.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
+	if err := unpinned(p.cmd.Start); err != nil {
+		return nil, err
+	}
+	p.pid = p.cmd.Process.Pid
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+		fd, err := dial(port, 0)
+		if err == nil {
+			leave(fd)
+			return p, p.confine()
+		}
+		var status unix.WaitStatus
+		if pid, _ := unix.Wait4(p.pid, &status, unix.WNOHANG, nil); pid == p.pid {
+			return nil, fmt.Errorf("it ended at once, with status %d", status.ExitStatus())
+		}
+		if time.Now().After(deadline) || interrupted.Load() {
+			p.kill()
+			return nil, fmt.Errorf("it does not listen on port %d: %w", port, err)
+		}
+	}
+}
+
+// unpinned starts a child with all the CPUs, though this thread has only one.
+func unpinned(start func() error) error {
+	if err := unix.SchedSetaffinity(0, &allCPUs); err != nil {
+		return err
+	}
+	return errors.Join(start(), unix.SchedSetaffinity(0, &ourCPU))
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (p *process) signal(sig unix.Signal) { unix.Kill(p.pid, sig) }
+
+func (p *process) kill() {
+	p.signal(unix.SIGKILL)
+	p.cmd.Wait()
+}
+
+// cpu is the CPU time that each thread has had, once the process rests: for a
+// running thread the kernel is up to a clock tick behind.
+func (p *process) cpu() (map[int]time.Duration, error) {
+	last, err := procfs.ThreadCPU(p.pid)
+	for i := 0; i < 20 && err == nil && !p.Spins; i++ {
+		time.Sleep(time.Millisecond)
+		var now map[int]time.Duration
+		if now, err = procfs.ThreadCPU(p.pid); maps.Equal(now, last) {
+			break
+		}
+		last = now
+	}
+	return last, err
+}
+
+// calls is how often its threads have called read(2), write(2) and their kin:
+// proc(5), /proc/pid/io.
+func (p *process) calls() (uint64, error) {
+	threads, err := procfs.Threads(p.pid)
+	var sum uint64
+	for _, t := range threads {
+		sum += t.Reads + t.Writes
+	}
+	return sum, err
+}

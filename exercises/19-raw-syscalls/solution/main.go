@@ -1,0 +1,333 @@
+// Exercise 19, solved: raw system calls.
+//
+// A TCP echo server: step 4 with two calls a message, as in exercise 14, and
+// the scheduler hears only of a sleep that may be long.
+//
+// Usage: 19-raw-syscalls [-addr 127.0.0.1:6379]
+package main
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"log"
+	"net/netip"
+	"os"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	program = "19-raw-syscalls"
+	backlog = 4096     // connections that may wait for accept: listen(2)
+	bufSize = 64 << 10 // bytes that one read may return
+
+	maxEvents = 256 // events that one epoll_wait may return
+	budget    = 4   // turns that a connection may take in a row
+	glance    = 1   // ms for which we sleep and the scheduler does not know
+)
+
+type conn struct {
+	fd   int
+	addr netip.AddrPort // the client's, for the log
+
+	// Bytes read and not yet written. While there are any, the connection
+	// is flushing and nothing more is read from it; otherwise it is reading.
+	pending []byte
+
+	ready bool // it is on the ready list
+
+	// CHANGED (exercise 14): an event said that behind the data there is a FIN
+	// or an error. No further edge comes for those: read until they are met.
+	over bool
+}
+
+type server struct {
+	listener int
+	addr     netip.AddrPort
+	buf      [bufSize]byte // shared: written or copied before the next read
+	conns    map[int]*conn // by descriptor
+	epfd     int
+	full     bool    // no descriptor was free: close asks for a new edge
+	ready    []*conn // whoever had an edge, until EAGAIN
+}
+
+// The loop stays on the main thread. The Go runtime has threads and an epoll
+// instance of its own, which serve no client. The sleep makes it open that now:
+// later, with no descriptor free, the process would die of it.
+func init() {
+	runtime.LockOSThread()
+	time.Sleep(time.Nanosecond)
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix(program + ": ")
+	at := flag.String("addr", "127.0.0.1:6379", "listen on `IPv4:PORT`")
+	flag.Parse()
+	addr, err := netip.ParseAddrPort(*at)
+	if err != nil || !addr.Addr().Is4() || flag.NArg() > 0 {
+		log.Printf("got %q; want -addr IPv4:PORT and nothing else, "+
+			"such as -addr 127.0.0.1:7000", os.Args[1:])
+		os.Exit(2)
+	}
+	s := listen(addr)
+	log.Print("listening on ", s.addr)
+	s.serve()
+}
+
+func listen(addr netip.AddrPort) *server {
+	fd, err := unix.Socket(unix.AF_INET,
+		unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	check("socket", err)
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	check("setsockopt(SO_REUSEADDR)", err)
+	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	check("setsockopt(TCP_NODELAY)", err) // accepted sockets inherit it
+	sa := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+	err = unix.Bind(fd, sa)
+	check("bind "+addr.String()+" (if it is taken, choose another port by "+
+		"-addr; 6379 is Redis's)", err)
+	err = unix.Listen(fd, backlog)
+	check("listen", err)
+	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	check("getsockname", err)
+	conns := make(map[int]*conn)
+	return &server{listener: fd, addr: addrPort(bound), conns: conns}
+}
+
+// serve sleeps until somebody is ready, and serves whoever is.
+func (s *server) serve() {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	check("epoll_create1", err)
+	s.epfd = epfd
+	err = s.setInterest(unix.EPOLL_CTL_ADD, s.listener,
+		unix.EPOLLIN|unix.EPOLLET)
+	check("epoll_ctl(EPOLL_CTL_ADD)", err)
+	events := make([]unix.EpollEvent, maxEvents)
+	for {
+		timeout := glance
+		if len(s.ready) > 0 {
+			timeout = 0 // there is work left: do not sleep
+		}
+		// CHANGED: a raw call first. To the scheduler its sleep is a
+		// computation of 1 ms, and on a busy server it is rarely so long.
+		n, err := rawEpollWait(s.epfd, events, timeout)
+		if err == nil && n == 0 && len(s.ready) == 0 {
+			// CHANGED: this sleep may be long, and the scheduler has to know:
+			// for a computation without an end it would send signals.
+			n, err = unix.EpollWait(s.epfd, events, -1)
+		}
+		if err == unix.EINTR {
+			continue // a signal; epoll_wait is never restarted: signal(7)
+		}
+		check("epoll_wait", err)
+		for _, event := range events[:n] {
+			if fd := int(event.Fd); fd == s.listener {
+				s.accept()
+			} else {
+				s.notice(s.conns[fd], event.Events)
+			}
+		}
+		s.round()
+	}
+}
+
+// CHANGED (exercise 14): notice puts c on the ready list, and remembers its
+// end. It does if c is on the list already, too: that edge may be the one with
+// the FIN.
+func (s *server) notice(c *conn, events uint32) {
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.over = true
+	}
+	if !c.ready {
+		c.ready = true
+		s.ready = append(s.ready, c)
+	}
+}
+
+// round gives each ready connection a few turns, and none all of them:
+// epoll(7), "Possible pitfalls and ways to avoid them".
+func (s *server) round() {
+	ready := s.ready
+	s.ready = ready[:0] // in place: who stays moves to the front
+	for _, c := range ready {
+		for i := 0; i < budget && c.ready; i++ {
+			s.turn(c)
+		}
+		if c.ready {
+			s.ready = append(s.ready, c)
+		}
+	}
+}
+
+// accept takes all clients that have connected.
+func (s *server) accept() {
+	for {
+		fd, sa, err := unix.Accept4(s.listener,
+			unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+		case unix.EAGAIN:
+			return // nobody is waiting
+		case unix.ECONNABORTED:
+			continue // it left while it waited: the next
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			s.outOfDescriptors(err)
+			return
+		default:
+			check("accept4", err)
+		}
+		c := &conn{fd: fd, addr: addrPort(sa)}
+		log.Printf("fd %d: %s connected", c.fd, c.addr)
+		s.conns[c.fd] = c
+		err = s.setInterest(unix.EPOLL_CTL_ADD, c.fd,
+			unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
+		if err != nil {
+			s.close(c, os.NewSyscallError("epoll_ctl(EPOLL_CTL_ADD)", err))
+		}
+	}
+}
+
+// outOfDescriptors lets close ask again: for who waits already, no edge comes.
+func (s *server) outOfDescriptors(err error) {
+	if len(s.conns) == 0 {
+		check("accept4", err) // nobody is there to leave and free one
+	}
+	log.Printf("accept4: %v: waiting for a client to leave", err)
+	s.full = true
+}
+
+// turn takes c a step further: it flushes, or reads once and answers.
+func (s *server) turn(c *conn) {
+	var err error
+	if len(c.pending) > 0 {
+		err = s.write(c, c.pending)
+	} else {
+		err = s.read(c)
+	}
+	if err != nil {
+		s.close(c, err)
+	}
+}
+
+// read takes what c has sent, one buffer at most, and sends it back.
+func (s *server) read(c *conn) error {
+	n, err := rawRead(c.fd, s.buf[:])
+	if err == unix.EAGAIN {
+		c.ready = false
+		return nil // nothing has come
+	}
+	if err != nil {
+		return os.NewSyscallError("read", err)
+	}
+	if n == 0 {
+		return io.EOF // c sends no more, and has back all it sent
+	}
+	// CHANGED (exercise 14): these were all, and what comes from now on makes a
+	// new edge. A call that is not made is cheaper than any raw one.
+	if n < len(s.buf) && !c.over {
+		c.ready = false
+	}
+	return s.write(c, s.buf[:n])
+}
+
+// write sends data to c. What c's queue has no room for is pending.
+func (s *server) write(c *conn, data []byte) error {
+	for len(data) > 0 { // write(2) may take less than it is given
+		n, err := rawWrite(c.fd, data)
+		if err == unix.EAGAIN {
+			c.ready = false
+			break
+		}
+		if err != nil {
+			return os.NewSyscallError("write", err)
+		}
+		data = data[n:]
+	}
+	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	if len(data) == 0 {
+		c.pending = nil // memory is for those who stall
+	}
+	return nil
+}
+
+// CHANGED: rawRead is unix.Read, and the scheduler does not hear of it.
+//
+// unix.Read says before the call that this thread may sleep, and that somebody
+// else may then have its processor (entersyscall); afterwards it asks for it
+// back (exitsyscall). This one cannot sleep, for every fd is O_NONBLOCK. That
+// is the condition: while a raw call sleeps, a processor of the runtime does.
+func rawRead(fd int, p []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	return result(n, errno)
+}
+
+// CHANGED: rawWrite is unix.Write, likewise.
+func rawWrite(fd int, p []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	return result(n, errno)
+}
+
+// CHANGED: rawEpollWait is unix.EpollWait, likewise. It can sleep, so timeout
+// is short: whoever wants all threads to stop, such as the garbage collector,
+// waits that long, or sends a signal. The call is epoll_pwait(2) without a
+// mask, as not every architecture has the other one.
+//
+// The time that it saves is not in this thread. After a long sleep of which the
+// scheduler has heard, we wake its sysmon thread, and that looks every 20 µs,
+// for a while, what we are doing.
+func rawEpollWait(epfd int, events []unix.EpollEvent,
+	timeout int) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(events))),
+		uintptr(len(events)), uintptr(timeout), 0, 0)
+	return result(n, errno)
+}
+
+// result makes an error of an errno: 0 would not be nil.
+func result(n uintptr, errno unix.Errno) (int, error) {
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(n), nil
+}
+
+// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
+// EPOLLHUP it always reports; the next read or write then returns the reason.
+func (s *server) setInterest(op, fd int, interest uint32) error {
+	event := unix.EpollEvent{Events: interest, Fd: int32(fd)}
+	return unix.EpollCtl(s.epfd, op, fd, &event)
+}
+
+// close ends one connection: an error of one client is nobody else's. It also
+// ends the registration: epoll(7), "Questions and answers".
+func (s *server) close(c *conn, why error) {
+	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
+	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
+	delete(s.conns, c.fd)
+	c.ready = false
+	if s.full {
+		s.full = false
+		err := s.setInterest(unix.EPOLL_CTL_MOD, s.listener,
+			unix.EPOLLIN|unix.EPOLLET)
+		check("epoll_ctl(EPOLL_CTL_MOD)", err)
+	}
+}
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
+}
+
+// check ends the program if it cannot go on without this call.
+func check(call string, err error) {
+	if err != nil {
+		log.Fatal(os.NewSyscallError(call, err))
+	}
+}
