@@ -6,12 +6,14 @@
 //	bench -root .. [-quick] [-only step3,c] [-o results.txt]
 //	bench -root .. -raw                    exercise 19, side by side with step 4
 //
-// It prints tables, and writes each measurement to a file that benchstat reads.
+// It prints tables, and writes each measurement to a file that benchstat reads,
+// and the tables beside it.
 // It exits 0 if it has measured, 1 if it could not, 2 if it was misused, and
 // leaves no process behind, Ctrl-C or not.
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -102,6 +104,8 @@ func main() {
 }
 
 func run(ctx context.Context, root string, c choice, file string, out, errout io.Writer) error {
+	var tables bytes.Buffer // as they are printed
+	out = io.MultiWriter(out, &tables)
 	b, err := newBench(ctx, root, c.apart, out, errout)
 	if err != nil {
 		return err
@@ -127,6 +131,9 @@ func run(ctx context.Context, root string, c choice, file string, out, errout io
 	}
 	if file == "" {
 		return nil
+	}
+	if err := os.WriteFile(strings.TrimSuffix(file, ".txt")+".tables", tables.Bytes(), 0o644); err != nil {
+		return err
 	}
 	return b.writeFile(file, config)
 }

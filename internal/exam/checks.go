@@ -494,7 +494,7 @@ func (s *session) offerAll(c *client) {
 		if n < limits.edge || err != nil || !s.awaitRead(c, limits.stalled) {
 			return // it reads no more: the end comes behind what is unread
 		}
-		socks, err := procfs.TCP()
+		socks, err := sockets()
 		if end, ok := c.serverEnd(socks); err != nil || !ok || c.sent > end.TxQueue+c.unread(socks) {
 			return
 		}
@@ -602,7 +602,7 @@ func (s *session) awaitFullQueues() {
 	last := -1
 	for range 20 {
 		sum := 0
-		socks, _ := procfs.TCP()
+		socks, _ := sockets()
 		for _, sock := range socks {
 			if sock.Local == s.server.addr && sock.State == procfs.TCPEstablished {
 				sum += sock.RxQueue
@@ -865,7 +865,7 @@ func portStuck(s *session) error {
 	c.Close()
 	left := ""
 	for deadline := time.Now().Add(limits.reply); left == "" && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		socks, err := procfs.TCP()
+		socks, err := sockets()
 		if err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func (s *session) spread() (map[int][]*client, error) {
 		}
 		mine = append(mine, c)
 	}
-	if socks, err = procfs.TCP(); err != nil {
+	if socks, err = sockets(); err != nil {
 		return nil, err
 	}
 	inode := make(map[*client]uint64)

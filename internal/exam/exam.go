@@ -434,7 +434,7 @@ func (s *session) explain() {
 // connections that have any.
 func (s *session) state() string {
 	text := s.server.doing()
-	socks, err := procfs.TCP()
+	socks, err := sockets()
 	pids := s.server.processes()
 	if err != nil || len(pids) == 0 {
 		return text

@@ -34,7 +34,7 @@ func (s *session) lookInside() ([]accepted, error) {
 		}
 		mine = append(mine, c)
 	}
-	socks, err := procfs.TCP()
+	socks, err := sockets()
 	if err != nil {
 		return nil, err
 	}

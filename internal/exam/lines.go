@@ -157,7 +157,7 @@ func (s *session) awaitRead(c *client, d time.Duration) bool { return s.awaitAll
 
 func (s *session) awaitAllRead(cs []*client, d time.Duration) bool {
 	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		socks, err := procfs.TCP()
+		socks, err := sockets()
 		if err == nil && !slices.ContainsFunc(cs, func(c *client) bool { return c.underWay(socks) }) {
 			return true
 		}

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -333,7 +334,7 @@ func (s *server) lastWords() string {
 func (s *server) elsewhere() string {
 	family, _ := procfs.Descendants(s.cmd.Process.Pid)
 	family = append(family, s.cmd.Process.Pid)
-	socks, _ := procfs.TCP()
+	socks, _ := sockets()
 	var found []string
 	for _, sock := range socks {
 		if sock.State != procfs.TCPListen {
@@ -355,7 +356,7 @@ func (s *server) name() string { return s.cmd.Args[4] }
 
 // attach finds a server that runs already.
 func attach(addr netip.AddrPort, pid int) (*server, error) {
-	all, err := procfs.TCP()
+	all, err := sockets()
 	if err != nil {
 		return nil, err
 	}
@@ -394,9 +395,22 @@ func attach(addr netip.AddrPort, pid int) (*server, error) {
 	return s, nil
 }
 
+// sockets is all TCP sockets. For that the kernel goes through a table of its
+// own, 10 ms or so where it has much memory. Whoever asks again and again shall
+// not keep a processor from the server with it: so half of the time is a pause.
+func sockets() ([]procfs.Socket, error) {
+	time.Sleep(min(time.Duration(tookToRead.Load()), 20*time.Millisecond))
+	begin := time.Now()
+	all, err := procfs.TCP()
+	tookToRead.Store(int64(time.Since(begin)))
+	return all, err
+}
+
+var tookToRead atomic.Int64 // the last time, in ns
+
 // listeners returns the listening sockets that a client of addr would reach.
 func listeners(addr netip.AddrPort) ([]procfs.Socket, error) {
-	all, err := procfs.TCP()
+	all, err := sockets()
 	return slices.DeleteFunc(all, func(s procfs.Socket) bool {
 		return s.State != procfs.TCPListen || !covers(s.Local, addr)
 	}), err

@@ -181,7 +181,7 @@ func (s *session) sameEdge() error {
 // there is no room for what is before it, it will come later.
 func (s *session) awaitFIN(clients ...*client) error {
 	for deadline := time.Now().Add(limits.stalled); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		socks, err := procfs.TCP()
+		socks, err := sockets()
 		if err != nil {
 			return err
 		}
@@ -248,7 +248,7 @@ func (s *session) leavesUnread(c *client) (bool, error) {
 	var since time.Time // it has slept
 	for begin := time.Now(); time.Since(begin) < limits.silence; {
 		asleep := s.awaitThreads("SDI", limits.stalled)
-		socks, err := procfs.TCP()
+		socks, err := sockets()
 		if err != nil {
 			return false, err
 		}

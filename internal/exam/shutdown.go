@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"epoll-step-by-step/internal/procfs"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -117,7 +115,7 @@ func (s *session) lastMessages(a *audience) error {
 // in the receive queues of a server that is stopped.
 func (s *session) awaitArrival(clients ...*client) error {
 	for deadline := time.Now().Add(limits.reply); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		socks, err := procfs.TCP()
+		socks, err := sockets()
 		if err != nil {
 			return err
 		}

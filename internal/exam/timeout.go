@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"epoll-step-by-step/internal/procfs"
 )
 
 // NEVER_TIMES_OUT is for an echo server that closes a client when no byte has
@@ -299,7 +297,7 @@ func (s *session) stall() (*stalled, error) {
 // server's end.
 func (s *session) stalledGoes(c *stalled) error {
 	for accepted := false; !c.since.IsZero(); time.Sleep(20 * time.Millisecond) {
-		socks, err := procfs.TCP()
+		socks, err := sockets()
 		if err != nil {
 			return err
 		}
