@@ -35,7 +35,7 @@ type view struct {
 	byNumber  map[int]procfs.FD
 	listening []procfs.Socket
 	byInode   map[uint64]int // of sockets, as index
-	backlogs  map[uint64]int // by inode; nil if the kernel does not tell
+	backlogs  map[uint64]int // by inode; empty if the kernel does not tell
 	protocol  map[int]string // of sockets that are not in sockets
 	inodes    map[int]uint64 // of what is watched and neither socket nor pipe
 	asleep    map[int]bool   // the instances in whose epoll_wait a thread sleeps
@@ -134,7 +134,11 @@ func (v *view) files(pid int) (err error) {
 func (v *view) index(pid int) {
 	v.byInode, v.byNumber = make(map[uint64]int), make(map[int]procfs.FD)
 	v.protocol, v.inodes = make(map[int]string), make(map[int]uint64)
-	v.backlogs, _ = procfs.Backlogs() // a sandbox may forbid it
+	v.backlogs = make(map[uint64]int)
+	listeners, _ := procfs.Listeners() // a sandbox may forbid it
+	for _, l := range listeners {
+		v.backlogs[l.Inode] = l.Backlog
+	}
 	for i, s := range v.sockets {
 		if s.State == procfs.TCPListen {
 			v.listening = append(v.listening, s)

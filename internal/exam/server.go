@@ -410,10 +410,20 @@ var tookToRead atomic.Int64 // the last time, in ns
 
 // listeners returns the listening sockets that a client of addr would reach.
 func listeners(addr netip.AddrPort) ([]procfs.Socket, error) {
-	all, err := sockets()
-	return slices.DeleteFunc(all, func(s procfs.Socket) bool {
-		return s.State != procfs.TCPListen || !covers(s.Local, addr)
-	}), err
+	all, err := procfs.Listeners()
+	if err != nil { // a sandbox
+		sockets, err := sockets()
+		return slices.DeleteFunc(sockets, func(s procfs.Socket) bool {
+			return s.State != procfs.TCPListen || !covers(s.Local, addr)
+		}), err
+	}
+	var found []procfs.Socket
+	for _, l := range all {
+		if covers(l.Local, addr) {
+			found = append(found, l.Socket)
+		}
+	}
+	return found, nil
 }
 
 func covers(local, addr netip.AddrPort) bool {

@@ -1326,7 +1326,7 @@ func TestTCPOf(t *testing.T) {
 	}
 }
 
-func TestBacklogs(t *testing.T) {
+func TestListeners(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		listener, _ := listen(t, ip)
 		inode := must[uint64](t)(Inode(os.Getpid(), listener))
@@ -1334,9 +1334,14 @@ func TestBacklogs(t *testing.T) {
 			if err := unix.Listen(listener, want); err != nil {
 				t.Fatal(err)
 			}
-			got, found := must[map[uint64]int](t)(Backlogs())[inode]
-			if got != want || !found {
-				t.Errorf("%s: backlog %d, %t; want %d", ip, got, found, want)
+			all := must[[]Listener](t)(Listeners())
+			i := slices.IndexFunc(all, func(l Listener) bool { return l.Inode == inode })
+			if i < 0 || all[i].Backlog != want {
+				t.Fatalf("%s: want backlog %d among %+v", ip, want, all)
+			}
+			// For the rest, /proc must say the same.
+			if inProc := must[[]Socket](t)(TCP()); !slices.Contains(inProc, all[i].Socket) {
+				t.Errorf("%s: /proc does not have %+v", ip, all[i].Socket)
 			}
 		}
 	}
