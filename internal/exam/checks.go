@@ -617,6 +617,11 @@ func (s *session) awaitFullQueues() {
 }
 
 func acceptLost(s *session) error {
+	if s.start != nil {
+		if err := s.acceptQueued(); err != nil {
+			return err
+		}
+	}
 	var wg sync.WaitGroup
 	errs := make(chan error, limits.burst)
 	deadline := time.Now().Add(limits.burstTime)
@@ -649,6 +654,50 @@ func acceptLost(s *session) error {
 	if lost > 0 {
 		return s.fail("got back", "%d of them got no answer within %v: %v", lost, limits.burstTime, silent(why, limits.burstTime))
 	}
+	return nil
+}
+
+// acceptQueued has clients connect while the server is stopped, as many as its
+// accept queue has room for: whatever the machine is busy with, they make one
+// edge, and wait together.
+func (s *session) acceptQueued() error {
+	room := 0
+	listeners, _ := procfs.Listeners() // a sandbox may forbid it
+	for _, l := range listeners {
+		if covers(l.Local, s.server.addr) {
+			room = l.Backlog
+		}
+	}
+	var waiting []*client
+	err := s.pause(func() error {
+		for range min(room, limits.queued) {
+			c, err := s.dial(0)
+			if err != nil {
+				return err
+			}
+			waiting = append(waiting, c)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	deadline := time.Now().Add(limits.first)
+	for i, c := range waiting {
+		err := c.ping(time.Until(deadline))
+		if err == nil {
+			continue
+		}
+		if _, dead := s.server.dies(); dead {
+			return &skip{"the server does not survive SIGSTOP and SIGCONT: see DIED_ON_SIGNAL"}
+		}
+		if i <= 1 {
+			s.usually = "one accept(2) for each edge; or clients that stay connected keep others from being served: see ONE_AT_A_TIME"
+		}
+		s.note("clients", "%d connected while the server was stopped, and then sent 16 bytes each", len(waiting))
+		return s.fail("got back", "%d answers; the next client: %v", i, silent(err, limits.first))
+	}
+	s.resetAll()
 	return nil
 }
 
