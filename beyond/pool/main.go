@@ -93,7 +93,11 @@ func (s *server) thread() {
 // call that sleeps.
 func work() {
 	t := unix.NsecToTimespec(int64(takes))
-	check("nanosleep", unix.Nanosleep(&t, nil))
+	err := unix.Nanosleep(&t, &t)
+	for err == unix.EINTR { // a signal; in t is what is left
+		err = unix.Nanosleep(&t, &t)
+	}
+	check("nanosleep", err)
 }
 
 // worst returns the longest time that an echo took while jobs were done.
