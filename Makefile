@@ -35,7 +35,7 @@ COUNTED4 := $(COUNTED3)
 
 .DEFAULT_GOAL := help
 .PHONY: help test check setup doctor fmt lint clean strace
-.PHONY: beyond exercises exercise hint solution reset watch bin/exercises
+.PHONY: beyond exercises exercise hint solution diff reset watch bin/exercises
 .PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs lab xray bench plots
 
 help: ## this list
@@ -118,6 +118,9 @@ hint: bin/exercises ## the next hint of an exercise: N=07
 
 solution: bin/exercises ## its solution, once you have passed it: N=07 [FORCE=1]
 	@bin/exercises solution $(if $(FORCE),-force) $(N)
+
+diff: bin/exercises ## what you have changed in an exercise: N=07; once passed, how ours differs
+	@bin/exercises diff $(N)
 
 reset: bin/exercises ## begin an exercise anew: N=07; what you wrote is kept
 	@bin/exercises reset $(N)

@@ -232,7 +232,7 @@ func (s *session) explain(e *exercise, o *outcome) error {
 	case o.BuildError != "":
 		s.say("Build error: there is nothing to grade yet. The compiler says:")
 		fmt.Fprintf(s.out, "\n%s\n\n", o.BuildError)
-		s.advise("correct", e.path("main.go"), "or start", fmt.Sprintf("make reset %s  (keeps your text)", e.N()))
+		s.advise("correct", e.path("main.go"), "or begin", fmt.Sprintf("make reset %s  (keeps your text)", e.N()))
 	case o.Report.Status == exam.StatusNeverListened:
 		s.say("It could not be graded: %s", o.Report.Problem)
 		if o.Report.Output != "" {

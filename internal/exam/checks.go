@@ -154,11 +154,22 @@ func (s *session) transfer(c *client, n int, pace func()) error {
 	if err != nil {
 		s.note("got back", "%v", c.outcome(0, n, err))
 		s.note("server", "%s", s.state()) // before the sender gives up
+		if err == errSilence && s.sleepsOn(c) {
+			s.usually = "no event will come for the bytes that are unread: their one edge is used up, " +
+				"or after EAGAIN nobody asked for EPOLLOUT or, later, for EPOLLIN again"
+		}
 		c.SetDeadline(time.Now())
 		<-rest
 		return errFailed
 	}
 	return <-rest
+}
+
+// sleepsOn tells whether the server waits for events while bytes of c are unread.
+func (s *session) sleepsOn(c *client) bool {
+	socks, err := sockets()
+	end, found := c.serverEnd(socks)
+	return err == nil && found && end.RxQueue > 0 && strings.HasPrefix(s.server.doing(), "asleep in epoll")
 }
 
 func lostBytes(s *session) error {
@@ -954,8 +965,10 @@ func edgeLost(s *session) error {
 	}
 	// The receive queue grows with use: tcp(7), tcp_rmem. Let it.
 	for range 16 {
+		before := c.got
 		if err := c.echo(limits.edge, limits.silence); err != nil {
-			return s.fail("got back", "%v", c.outcome(0, c.sent, err))
+			s.note("sent", "%d bytes, and nothing after them", limits.edge)
+			return s.fail("got back", "%v", c.outcome(before, limits.edge, err))
 		}
 	}
 	for range 4 {

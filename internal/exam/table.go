@@ -255,7 +255,7 @@ var Checks = []Check{
 	{
 		ID: "BLOCKING_FD", Title: "every accepted socket has O_NONBLOCK", For: epollers, run: blockingFD, looks: true,
 		Usually: "O_NONBLOCK was set on the listener alone, and accept(2) does not inherit it",
-		Reread:  []string{`accept(2) "DESCRIPTION"`, `fcntl(2) "File status flags"`}, Chapter: chapter2,
+		Reread:  []string{`accept(2) "STANDARDS"`, `fcntl(2) "File status flags"`}, Chapter: chapter2,
 	},
 	{
 		ID: "NOT_EPOLL", Title: "the listener and the clients are in one epoll instance", For: epollers, run: notEpoll, looks: true,
