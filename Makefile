@@ -119,7 +119,7 @@ hint: bin/exercises ## the next hint of an exercise: N=07
 solution: bin/exercises ## its solution, once you have passed it: N=07 [FORCE=1]
 	@bin/exercises solution $(if $(FORCE),-force) $(N)
 
-diff: bin/exercises ## what you have changed in an exercise: N=07; once passed, how ours differs
+diff: bin/exercises ## an exercise against its step, a big hint: N=07; once passed, against ours
 	@bin/exercises diff $(N)
 
 reset: bin/exercises ## begin an exercise anew: N=07; what you wrote is kept
