@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"epoll-step-by-step/internal/procfs"
 
@@ -89,7 +88,7 @@ func (e entry) home() string {
 	if len(e.twins) == 0 {
 		return " in another process"
 	}
-	return " as fd " + strings.Trim(strings.ReplaceAll(fmt.Sprint(e.twins), " ", ", "), "[]")
+	return " as fd " + numbers(e.twins)
 }
 
 // Two names for one event each: poll(2).

@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // A Report is what one look at a process has found, and what -json prints.
 type Report struct {
 	Process Process  `json:"process"`
@@ -109,7 +111,10 @@ func (r *Report) since(before Report, seconds float64) {
 			}
 		}
 	}
-	for _, e := range r.Epolls {
+	r.Epolls = slices.Clone(r.Epolls) // the next look is compared with all marks
+	for n := range r.Epolls {
+		e := &r.Epolls[n]
+		e.Interests = slices.Clone(e.Interests)
 		for n, i := range e.Interests {
 			kept := []Mark{}
 			for _, m := range i.Marks {
