@@ -101,7 +101,6 @@ var errnos = []errno{
 	{"ENOTSOCK", "", "this is not a socket"},
 	{"EOPNOTSUPP", "", "this kind of socket cannot do that"},
 	{"EISDIR", "read", "a directory is read by getdents(2)"},
-	{"ENOTTY", "", "this kind of descriptor does not have such a thing"},
 	{"EMFILE", "", "this process has no descriptor number left"},
 	{"ENFILE", "", "the whole system has none left"},
 	{"ENOMEM", "", "the kernel has no memory for it"},

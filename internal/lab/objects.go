@@ -178,7 +178,9 @@ func (r *run) client(name string, sa unix.Sockaddr, address string) (ok bool, pr
 		r.discard(c)
 		return false, nil
 	}
-	unix.SetNonblock(c.fd, true)
+	if err := unix.SetNonblock(c.fd, true); err != nil {
+		return true, err
+	}
 	return true, noDelay(c.fd)
 }
 
