@@ -20,7 +20,7 @@ const (
 // idle takes one fresh server from no idle clients to the most, and looks at
 // what a message costs on the way, what memory they take, and how well the
 // process sleeps. watch says for how long to look at it asleep; 0: not.
-func (b *bench) idle(s server, levels []int, watch time.Duration, write func(record.Line) error) error {
+func (b *bench) idle(s server, levels []int, watch time.Duration) error {
 	p, err := s.start(b.bins[s.Name], b.root)
 	if err != nil {
 		return err
@@ -65,9 +65,7 @@ func (b *bench) idle(s server, levels []int, watch time.Duration, write func(rec
 		}
 		line := named("IdleCost64", n)
 		line.N, line.Values = u.messages, append(u.values(p), busy.percentiles()...)
-		if err := write(line); err != nil {
-			return err
-		}
+		b.add(line)
 	}
 	most := slices.Max(levels)
 	full, err := procfs.MemoryOf(p.pid)
@@ -80,14 +78,16 @@ func (b *bench) idle(s server, levels []int, watch time.Duration, write func(rec
 		{Unit: "own-B/conn", Is: round(float64(full.Anon-empty.Anon) / float64(most))},
 		{Unit: "rss-B", Is: float64(full.RSS)},
 	}
-	if err := write(line); err != nil || watch == 0 {
-		return err
+	b.add(line)
+	if watch == 0 {
+		return nil
 	}
 	line = named("Asleep", most)
 	if line.Values, err = asleep(p, watch); err != nil {
 		return err
 	}
-	return write(line)
+	b.add(line)
+	return nil
 }
 
 // asleep looks at a server to which nobody says anything.

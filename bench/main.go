@@ -5,6 +5,7 @@
 //
 //	bench -root .. [-quick] [-only step3,c] [-o results.txt]
 //	bench -root .. -raw                    exercise 19, side by side with step 4
+//	bench -root .. -rounds 3 -apart=false  how often; and no CPU for the generator alone
 //
 // It prints tables, and writes each measurement to a file that benchstat reads,
 // and the tables beside it.
@@ -82,7 +83,7 @@ func main() {
 	raw := flag.Bool("raw", false, "compare exercise 19 with step 4, its solution and C")
 	only := flag.String("only", "", "`servers` to measure, by name, with commas")
 	apart := flag.Bool("apart", true, "give the generator a CPU of its own")
-	rounds := flag.Int("rounds", 0, "how many rounds; 0: as many as fit")
+	rounds := flag.Int("rounds", 0, "how many rounds; 0: 7, with -quick 3, with -raw 15")
 	file := flag.String("o", "", "`file` to write the results to")
 	flag.Parse()
 	if flag.NArg() > 0 || *quick && *raw || *rounds < 0 {
@@ -256,7 +257,7 @@ func (b *bench) measureAll(p plan) error {
 			if round >= p.watchRounds {
 				watch = 0
 			}
-			err := b.idle(s, p.levels, watch, b.add)
+			err := b.idle(s, p.levels, watch)
 			if interrupted.Load() {
 				return errInterrupted
 			}
@@ -280,8 +281,11 @@ func (b *bench) fileLimit(p *plan) (string, error) {
 	}
 	before := slices.Clone(p.levels)
 	p.levels = slices.DeleteFunc(before, func(n int) bool { return uint64(n+200) > limit.Cur })
-	if len(p.levels) == len(before) {
+	switch len(p.levels) {
+	case len(before):
 		return "", nil
+	case 0:
+		return "", fmt.Errorf("the limit of descriptors is %d (ulimit -Hn), which is too few", limit.Cur)
 	}
 	return fmt.Sprintf("more than %d idle clients: the limit of descriptors is %d (ulimit -Hn)", slices.Max(p.levels), limit.Cur), nil
 }
@@ -361,7 +365,8 @@ func (b *bench) one(p *process, l load, where string) error {
 		b.skip("%s, %v: %v", p.Name, l, err)
 		return nil
 	}
-	return b.add(line)
+	b.add(line)
+	return nil
 }
 
 // count counts system calls, where strace may.
@@ -387,10 +392,7 @@ func (b *bench) count(running []*process, clients []int) error {
 	return nil
 }
 
-func (b *bench) add(l record.Line) error {
-	b.lines = append(b.lines, l)
-	return nil
-}
+func (b *bench) add(l record.Line) { b.lines = append(b.lines, l) }
 
 // skip notes what was not measured, once.
 func (b *bench) skip(format string, args ...any) {

@@ -70,7 +70,7 @@ func (c Config) Get(key string) string {
 }
 
 // higher are the units of which more is better.
-var higher = []string{"msgs/s", "conns/s"}
+var higher = []string{"msgs/s"}
 
 // A Writer writes lines below their configuration.
 type Writer struct {
