@@ -80,7 +80,7 @@ func wait(l int, events uint32, accepted *atomic.Int32) {
 	}
 }
 
-var switches = regexp.MustCompile(`State:\tS[^$]*\nvoluntary_ctxt_switches:\t(\d+)`)
+var switches = regexp.MustCompile(`(?s)State:\tS.*\nvoluntary_ctxt_switches:\t(\d+)`)
 
 // asleep waits until all threads sleep, and returns how often they have gone to
 // sleep so far. That is counted by the kernel: proc(5), at voluntary_ctxt_switches.

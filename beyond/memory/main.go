@@ -109,19 +109,11 @@ func kilobytes(file string, line *regexp.Regexp) int {
 
 // listener returns the process that listens on addr.
 func listener(addr netip.AddrPort) int {
-	sockets, err := procfs.TCP()
-	for _, s := range sockets {
-		if s.State != procfs.TCPListen || s.Local != addr {
-			continue
-		}
-		var owners map[uint64][]procfs.Owner
-		owners, err = procfs.Owners(s.Inode)
-		for _, o := range owners[s.Inode] {
-			return o.PID
-		}
+	pid, err := procfs.Listening(addr)
+	if pid == 0 {
+		log.Fatalf("who listens on %v? %v", addr, cmp.Or(err, error(unix.ESRCH)))
 	}
-	log.Fatalf("who listens on %v? %v", addr, cmp.Or(err, error(unix.ESRCH)))
-	return 0
+	return pid
 }
 
 func check(call string, err error) {

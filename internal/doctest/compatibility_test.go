@@ -59,7 +59,7 @@ func TestFeatures(t *testing.T) {
 			t.Errorf("%s comes after %s: want them in the order of the versions", f.name, features[i].name)
 		}
 	}
-	if !ManPages() {
+	if !haveManPages() {
 		t.Skip("the man pages are not installed: make setup")
 	}
 	for _, f := range features {

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 func TestDocs(t *testing.T) {
 	t.Chdir(root)
 	prepare(t.Context())
-	for _, file := range documents() {
+	for _, file := range documents(".") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			doc, err := read(file)
 			if err != nil {

@@ -66,23 +66,26 @@ func checkDocuments(root string) ([]Problem, error) {
 	return ps, nil
 }
 
+// documents lists the documents of the repository, relative to root.
+func documents(root string) []string {
+	var files []string
+	for _, pattern := range []string{"*.md", "bench/*.md", "docs/*.md", "exercises/*.md", "exercises/*/*.md"} {
+		found, _ := fs.Glob(os.DirFS(root), pattern)
+		files = append(files, found...)
+	}
+	return files
+}
+
 func readDocuments(root string) ([]*markdown, error) {
 	var docs []*markdown
-	err := fs.WalkDir(os.DirFS(root), ".", func(file string, d fs.DirEntry, err error) error {
-		top, _, nested := strings.Cut(file, "/")
-		switch {
-		case err != nil:
-			return err
-		case nested && top != "docs" && top != "exercises":
-			return fs.SkipDir
-		case d.IsDir() || path.Ext(file) != ".md":
-			return nil
-		}
+	for _, file := range documents(root) {
 		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			return nil, err
+		}
 		docs = append(docs, parseMarkdown(file, string(text)))
-		return err
-	})
-	return docs, err
+	}
+	return docs, nil
 }
 
 func parseMarkdown(file, text string) *markdown {

@@ -33,7 +33,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -61,7 +60,7 @@ func main() {
 // named, and returns the exit status.
 func refresh(ctx context.Context, files []string, dry bool, log, problems io.Writer) int {
 	if len(files) == 0 {
-		files = documents()
+		files = documents(".")
 	}
 	var docs []document
 	for _, file := range files {
@@ -117,24 +116,14 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 	return status
 }
 
-// documents lists the documents of the repository.
-func documents() []string {
-	files := []string{"README.md", "CONTRIBUTING.md"}
-	for _, pattern := range []string{"docs/*.md", "exercises/*.md", "exercises/*/*.md"} {
-		more, _ := filepath.Glob(pattern)
-		files = append(files, more...)
-	}
-	return files
-}
-
 // prepare is called before blocks are made. It compiles what transcripts will
 // run: the first time on a machine that takes longer than anything in one may.
 // And a reader's terminal has descriptors 0, 1 and 2: others that were left open
 // to us are not for the programs.
 func prepare(ctx context.Context) {
-	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")      // where Debian has haproxy
-	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // a kernel before 5.11 cannot
-	exec.CommandContext(ctx, "go", "build", "-trimpath", "./...").Run()
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")                          // where Debian has haproxy
+	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)                     // a kernel before 5.11 cannot
+	exec.CommandContext(ctx, "go", "build", "-trimpath", "./...", "./lab/...").Run() // what fails is told where it is run
 }
 
 // missing is the error for a program that is not installed.

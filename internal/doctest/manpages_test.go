@@ -96,13 +96,28 @@ func TestMapOfManPages(t *testing.T) {
 	}
 }
 
+// citedVersion is that of the Linux man-pages in Debian 12. Others have some
+// headings under other names, and pages that were one are several.
+const citedVersion = "6.03"
+
+// manPagesVersion returns the installed one, or "" if the page does not say.
+func manPagesVersion() string {
+	lines, _ := page("epoll_wait", "2")
+	m := regexp.MustCompile(`Linux man-pages (\S+)`).FindStringSubmatch(strings.Join(lines, "\n"))
+	if m == nil {
+		return ""
+	}
+	return m[1]
+}
+
 // Every citation of a man page's heading, in the documentation and in the
 // comments of the code, can be looked up.
 func TestCitations(t *testing.T) {
-	if !ManPages() {
+	if !haveManPages() {
 		t.Skip("the man pages are not installed: make setup")
 	}
-	checked := 0
+	checked, missing := 0, 0
+	version := manPagesVersion()
 	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -117,10 +132,13 @@ func TestCitations(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for _, c := range Citations(string(text)) {
+		for _, c := range citations(string(text)) {
 			checked++
-			if err := c.Look(); err != nil {
-				t.Errorf("%s: %v", path, err)
+			if err := c.look(); err != nil {
+				missing++
+				if t.Logf("%s: %v", path, err); version == citedVersion {
+					t.Fail()
+				}
 			}
 		}
 		return nil
@@ -131,13 +149,16 @@ func TestCitations(t *testing.T) {
 	if checked < 50 {
 		t.Errorf("only %d citations found", checked)
 	}
+	if missing > 0 && version != citedVersion {
+		t.Skipf("%d of %d citations are not in Linux man-pages %s; they are those of %s", missing, checked, version, citedVersion)
+	}
 }
 
 // What a failed check of the examiner's sends its reader to, is there.
 func TestExaminersCitations(t *testing.T) {
 	for _, c := range exam.Checks {
 		for _, text := range c.Reread {
-			if len(Citations(text)) != 1 {
+			if len(citations(text)) != 1 {
 				t.Errorf("%s: %s is no citation", c.ID, text)
 			}
 		}
@@ -149,14 +170,14 @@ func TestExaminersCitations(t *testing.T) {
 
 func TestCitationsAreFound(t *testing.T) {
 	text := "see epoll(7), \"Questions and\n// answers\", and read(2) \"ERRORS\"; not (7), \"x\""
-	got := Citations(text)
-	if len(got) != 2 || got[0] != (Citation{Page: "epoll", Section: "7", Heading: "Questions and answers"}) ||
-		got[1] != (Citation{Page: "read", Section: "2", Heading: "ERRORS"}) {
+	got := citations(text)
+	if len(got) != 2 || got[0] != (citation{page: "epoll", section: "7", heading: "Questions and answers"}) ||
+		got[1] != (citation{page: "read", section: "2", heading: "ERRORS"}) {
 		t.Errorf("%v", got)
 	}
-	if ManPages() {
-		for _, c := range []Citation{{Page: "epoll", Section: "7", Heading: "No such heading"}, {Page: "epoll", Section: "6", Heading: "NAME"}} {
-			if c.Look() == nil {
+	if haveManPages() {
+		for _, c := range []citation{{page: "epoll", section: "7", heading: "No such heading"}, {page: "epoll", section: "6", heading: "NAME"}} {
+			if c.look() == nil {
 				t.Errorf("%v was found", c)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,6 +206,9 @@ func environment() []string {
 func freePort() string {
 	for {
 		port := strconv.Itoa(9000 + rand.IntN(1000))
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			continue // to another script, which may not listen yet
+		}
 		l, err := net.Listen("tcp4", "127.0.0.1:"+port)
 		if err == nil {
 			l.Close()
@@ -212,6 +216,8 @@ func freePort() string {
 		}
 	}
 }
+
+var givenPorts sync.Map
 
 // A session runs a script.
 type session struct {
@@ -371,28 +377,11 @@ func (s *session) here(command string) (string, error) {
 	if !pidOfStep.MatchString(command) {
 		return command, nil
 	}
-	pid, err := listenerOn(s.port)
-	return pidOfStep.ReplaceAllString(command, pid), err
-}
-
-func listenerOn(port string) (pid string, err error) {
-	socks, err := procfs.TCP()
-	if err != nil {
-		return "", err
+	pid, err := procfs.Listening(netip.MustParseAddrPort("127.0.0.1:" + s.port))
+	if pid == 0 && err == nil {
+		err = errors.New("no step listens")
 	}
-	for _, sock := range socks {
-		if sock.State != procfs.TCPListen || strconv.Itoa(int(sock.Local.Port())) != port {
-			continue
-		}
-		owners, err := procfs.Owners(sock.Inode)
-		if err != nil {
-			return "", err
-		}
-		for _, o := range owners[sock.Inode] {
-			return strconv.Itoa(o.PID), nil
-		}
-	}
-	return "", errors.New("no step listens")
+	return pidOfStep.ReplaceAllString(command, strconv.Itoa(pid)), err
 }
 
 // end waits until the command has ended and shows what it has printed last.

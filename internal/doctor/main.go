@@ -198,21 +198,9 @@ func port(addr string) finding {
 // holder returns the process that listens on addr, or 0 if /proc does not show
 // it: another user's descriptors are for root to see.
 func holder(addr netip.AddrPort) (pid int, command string) {
-	sockets, _ := procfs.TCP()
-	for _, s := range sockets {
-		// 0.0.0.0 and :: hold the port on every address, this one too.
-		ip := s.Local.Addr().Unmap()
-		if s.State.String() != "LISTEN" || s.Local.Port() != addr.Port() ||
-			ip != addr.Addr() && !ip.IsUnspecified() {
-			continue
-		}
-		owners, _ := procfs.Owners(s.Inode)
-		for _, owner := range owners[s.Inode] {
-			args, _ := procfs.Cmdline(owner.PID)
-			return owner.PID, strings.Join(args, " ")
-		}
-	}
-	return 0, ""
+	pid, _ = procfs.Listening(addr)
+	args, _ := procfs.Cmdline(pid)
+	return pid, strings.Join(args, " ")
 }
 
 // clip makes one short line of s.
@@ -250,10 +238,19 @@ func ptrace() finding {
 	}
 	child.Process.Kill() // it is stopped at its first instruction
 	child.Wait()         // "signal: killed", as ordered
-	if scope == "1" || scope == "2" {
+	if (scope == "1" || scope == "2") && !mayTraceAll() {
 		f.level = note
 		f.todo = []string{"but strace -p, on a running process, needs sudo",
 			"(in a container: docker run --cap-add=SYS_PTRACE)"}
 	}
 	return f
+}
+
+// mayTraceAll tells whether we have CAP_SYS_PTRACE, for which Yama makes an
+// exception: capabilities(7), and ptrace(2) as above.
+func mayTraceAll() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData // a set of 64 bits each, in two halves
+	err := unix.Capget(&header, &data[0])
+	return err == nil && data[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
 }

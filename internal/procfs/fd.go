@@ -3,6 +3,7 @@ package procfs
 import (
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -233,4 +234,27 @@ func fdFlags(pid, num int) (int, error) {
 		return 0, malformed(name, text)
 	}
 	return int(flags), nil
+}
+
+// Listening returns a process that listens on this TCP address, or on its port
+// at all addresses, and 0 if there is none that we may see.
+func Listening(addr netip.AddrPort) (pid int, err error) {
+	sockets, err := TCP()
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range sockets {
+		ip := s.Local.Addr().Unmap()
+		if s.State != TCPListen || s.Local.Port() != addr.Port() || ip != addr.Addr() && !ip.IsUnspecified() {
+			continue
+		}
+		owners, err := Owners(s.Inode)
+		if err != nil {
+			return 0, err
+		}
+		for _, o := range owners[s.Inode] {
+			return o.PID, nil
+		}
+	}
+	return 0, nil
 }

@@ -9,46 +9,46 @@ import (
 	"sync"
 )
 
-// A Citation names a man page and a heading in it: epoll(7) "Questions and
+// A citation names a man page and a heading in it: epoll(7) "Questions and
 // answers". It is what a reader opens with: man 7 epoll.
-type Citation struct{ Page, Section, Heading string }
+type citation struct{ page, section, heading string }
 
-func (c Citation) String() string {
-	return fmt.Sprintf("%s(%s), %q", c.Page, c.Section, c.Heading)
+func (c citation) String() string {
+	return fmt.Sprintf("%s(%s), %q", c.page, c.section, c.heading)
 }
 
-var citation = regexp.MustCompile(`([a-z_][a-z0-9_]*)\(([1-8])\),?\s+"([^"]+)"`)
+var citationText = regexp.MustCompile(`([a-z_][a-z0-9_]*)\(([1-8])\),?\s+"([^"]+)"`)
 
-// Citations finds those in a text. A line break in one does not matter, nor do
+// citations finds those in a text. A line break in one does not matter, nor do
 // the slashes of a Go comment.
-func Citations(text string) []Citation {
+func citations(text string) []citation {
 	text = regexp.MustCompile(`\n\s*(//)?\s*`).ReplaceAllString(text, " ")
-	var found []Citation
-	for _, m := range citation.FindAllStringSubmatch(text, -1) {
-		found = append(found, Citation{m[1], m[2], m[3]})
+	var found []citation
+	for _, m := range citationText.FindAllStringSubmatch(text, -1) {
+		found = append(found, citation{m[1], m[2], m[3]})
 	}
 	return found
 }
 
-// ManPages tells whether the man pages of system calls are installed.
-func ManPages() bool {
+// haveManPages tells whether the man pages of system calls are installed.
+func haveManPages() bool {
 	_, err := page("epoll_wait", "2")
 	return err == nil
 }
 
-// Look looks the citation up in the installed man pages. It fails if there is
+// look looks the citation up in the installed man pages. It fails if there is
 // no such page or no such heading.
-func (c Citation) Look() error {
-	lines, err := page(c.Page, c.Section)
+func (c citation) look() error {
+	lines, err := page(c.page, c.section)
 	if err != nil {
 		return err
 	}
 	for _, line := range lines {
-		if strings.TrimSpace(line) == c.Heading {
+		if strings.TrimSpace(line) == c.heading {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s(%s) has no heading %q", c.Page, c.Section, c.Heading)
+	return fmt.Errorf("%s(%s) has no heading %q", c.page, c.section, c.heading)
 }
 
 var pages sync.Map // lines by "name(section)"
