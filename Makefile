@@ -19,6 +19,7 @@ endif
 # who does not measure needs none of its libraries. And exercises/NN-name/main.go
 # is the learner's: an error in it is no error here.
 PACKAGES = $(shell go list -e ./... | grep -vE '/exercises/[0-9]+-[^/]+$$') ./lab/...
+SOURCE = $(shell find . -name '*.go' | grep -vE '/exercises/[0-9]+-[^/]+/main.go$$')
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the trace shows: the calls of the man pages, from socket(2) on, without
@@ -67,7 +68,8 @@ diff2 diff3 diff4: diff%:
 	@git --no-pager diff --no-index $(STEP$(shell expr $* - 1))/main.go $(STEP$*)/main.go; test $$? -le 1
 
 # One package after the other (-p 1): so go test prints as it goes, and no
-# grading disturbs another one's.
+# grading disturbs another one's. Of subtests those are shown that take long
+# (TestGate, TestGrading, TestWrongServers), or that do not pass.
 test: setup ## all tests (8 minutes)
 	@mkdir -p bin && rm -f bin/failed
 	@{ go test -count=1 -p 1 -timeout 15m -v $(PACKAGES) || touch bin/failed; GOWORK=off go test -C bench -count=1 -v ./... || touch bin/failed; } 2>&1 \
@@ -141,10 +143,10 @@ doctor: ## look whether all is there, and say what to do if not
 	@go run ./internal/doctor
 
 fmt: ## gofmt everything
-	@gofmt -l -w .
+	@gofmt -l -w $(SOURCE)
 
 lint: ## gofmt, go vet, staticcheck; go vet and go build for arm64, too
-	@out=$$(gofmt -l .); test -z "$$out" || { echo "gofmt would change (make fmt): $$out"; exit 1; }
+	@out=$$(gofmt -l $(SOURCE)); test -z "$$out" || { echo "gofmt would change (make fmt): $$out"; exit 1; }
 	@go vet $(PACKAGES)
 	@GOARCH=arm64 go vet $(PACKAGES)
 	@GOARCH=arm64 go build $$(go list -e -f '{{if .GoFiles}}{{.ImportPath}}{{end}}' $(PACKAGES))
