@@ -12,7 +12,7 @@
 // examiner chooses. Without them, -addr says where the command listens.
 //
 // It exits 0 if all was passed, 1 if something failed, 2 if it was misused or
-// the server never listened.
+// the server never listened, 130 if it was interrupted.
 package main
 
 import (
@@ -174,8 +174,7 @@ func screen(verbose bool) (style exam.Style, live bool) {
 		if ws.Col > 0 {
 			style.Width = int(ws.Col)
 		}
-		_, off := os.LookupEnv("NO_COLOR")
-		style.Color = !off && os.Getenv("TERM") != "dumb"
+		style.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	}
 	_, err := unix.IoctlGetTermios(int(os.Stderr.Fd()), unix.TCGETS)
 	return style, err == nil && os.Getenv("TERM") != "dumb"

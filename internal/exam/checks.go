@@ -278,9 +278,9 @@ func (s *session) serveAnother(when string) error {
 func (c *client) pingWithin(d time.Duration) (time.Duration, error) {
 	var took time.Duration
 	for range 3 {
-		begin := time.Now()
+		begin, before := time.Now(), c.got
 		if err := c.ping(4 * d); err != nil {
-			return 0, fmt.Errorf("and got %v", c.outcome(c.got, pingSize, silent(err, 4*d)))
+			return 0, fmt.Errorf("and got %v", c.outcome(before, pingSize, silent(err, 4*d)))
 		}
 		if took = time.Since(begin).Round(10 * time.Microsecond); took < d {
 			return took, nil

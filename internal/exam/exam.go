@@ -256,6 +256,7 @@ type session struct {
 
 	mu      sync.Mutex
 	clients []*client
+	raw     []int    // descriptors of those that are not the net package's
 	ends    []func() // what else is to be done at the end
 }
 
@@ -357,7 +358,7 @@ func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
 	case err = <-finished:
 	case <-bounded.Done():
 		doing := s.server.doing()
-		s.resetAll() // which ends whatever the check waits for
+		s.wake()
 		s.server.stop()
 		<-finished
 		if ctx.Err() != nil {
@@ -398,6 +399,19 @@ func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
 	return res, err
 }
 
+// wake ends whatever a check waits for: what it does with its clients fails from
+// now on. Until it has ended, no number of a descriptor that it uses is free.
+func (s *session) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.clients {
+		c.reset()
+	}
+	for _, fd := range s.raw {
+		unix.Shutdown(fd, unix.SHUT_RDWR)
+	}
+}
+
 // resetAll closes the clients with a RST: no TIME_WAIT stays behind, and the
 // next server can have the port.
 func (s *session) resetAll() {
@@ -409,7 +423,7 @@ func (s *session) resetAll() {
 	for _, f := range slices.Backward(s.ends) {
 		f()
 	}
-	s.ends = nil
+	s.raw, s.ends = nil, nil
 }
 
 // explain adds what the server is doing, or how it died.

@@ -39,6 +39,9 @@ func (s *session) dialRaw() (*rawClient, error) {
 	if err != nil {
 		return nil, &cannotRun{os.NewSyscallError("socket", err).Error()}
 	}
+	s.mu.Lock()
+	s.raw = append(s.raw, fd)
+	s.mu.Unlock()
 	s.atEnd(func() {
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		unix.Close(fd)

@@ -390,6 +390,9 @@ func attach(addr netip.AddrPort, pid int) (*server, error) {
 			addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
 		}
 	}
+	if !addr.Addr().Is4() || !addr.Addr().IsLoopback() {
+		return nil, &startError{StatusNeverListened, fmt.Sprintf("process %d listens on %s: the examiner talks to 127.0.0.0/8 only", pid, addr), ""}
+	}
 	s := &server{addr: addr}
 	s.look()
 	return s, nil

@@ -153,7 +153,7 @@ func TestAttach(t *testing.T) {
 	}()
 	for name, o := range map[string]exam.Options{
 		"by address": {Addr: netip.MustParseAddrPort(addr)},
-		"by PID":     {PID: server.Process.Pid},
+		"by PID":     {PID: server.Process.Pid, Only: []string{"NO_REPLY", "NOT_LEVEL", "IGNORES_SIGTERM"}},
 	} {
 		o.As = exam.LT
 		report, err := exam.Run(t.Context(), o)

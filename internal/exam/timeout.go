@@ -123,6 +123,7 @@ func (s *session) speak() (*speaker, error) {
 			select {
 			case <-time.After(time.Until(begin.Add(next))):
 			case <-s.ctx.Done():
+				sp.end <- s.ctx.Err()
 				return
 			}
 			before, silent := c.got, time.Since(last)
