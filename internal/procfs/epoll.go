@@ -121,8 +121,8 @@ func Interests(pid, epfd int) ([]Interest, error) {
 //
 //	tfd:        7 events: 8000201d data:        100000007  pos:0 ino:5e2 sdev:8
 //
-// where all but the first number are hexadecimal and pos may be missing with
-// all that follows.
+// where tfd and pos are decimal and the rest is hexadecimal; pos may be missing
+// with all that follows.
 func parseInterest(line string) (Interest, error) {
 	// Let the blanks before a number not matter: key and number alternate.
 	fields := strings.Fields(strings.ReplaceAll(line, ":", ": "))

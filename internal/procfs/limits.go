@@ -13,7 +13,6 @@ import (
 type Memory struct {
 	RSS  int64 // VmRSS: anonymous memory, mapped files and shared memory
 	Anon int64 // RssAnon: what it has allocated itself
-	Peak int64 // VmHWM: the largest RSS so far
 }
 
 // MemoryOf returns the memory of a process.
@@ -25,7 +24,7 @@ func MemoryOf(pid int) (Memory, error) {
 	}
 	var m Memory
 	for key, field := range map[string]*int64{
-		"VmRSS": &m.RSS, "RssAnon": &m.Anon, "VmHWM": &m.Peak,
+		"VmRSS": &m.RSS, "RssAnon": &m.Anon,
 	} {
 		kilobytes, found := value(text, key)
 		if !found {

@@ -10,10 +10,8 @@ import (
 
 // Process is what proc(5), /proc/pid/stat, tells of a process.
 type Process struct {
-	PID     int
-	PPID    int // its parent
-	PGID    int // its process group: kill(2) with -PGID reaches all of it
-	Session int
+	PID  int
+	PPID int // its parent
 
 	// Name is the "comm": the first 15 bytes of the program's file name, or
 	// what prctl(2) PR_SET_NAME made of it. Any byte may be in it.
@@ -67,18 +65,14 @@ func parseStat(text []byte) (Process, bool) {
 	}
 	pid, err1 := strconv.Atoi(string(bytes.TrimSpace(text[:open])))
 	ppid, err2 := strconv.Atoi(fields[4-3])
-	pgid, err3 := strconv.Atoi(fields[5-3])
-	session, err4 := strconv.Atoi(fields[6-3])
-	threads, err5 := strconv.Atoi(fields[20-3])
-	start, err6 := strconv.ParseUint(fields[22-3], 10, 64)
-	if errors.Join(err1, err2, err3, err4, err5, err6) != nil {
+	threads, err3 := strconv.Atoi(fields[20-3])
+	start, err4 := strconv.ParseUint(fields[22-3], 10, 64)
+	if errors.Join(err1, err2, err3, err4) != nil {
 		return Process{}, false
 	}
 	return Process{
 		PID:       pid,
 		PPID:      ppid,
-		PGID:      pgid,
-		Session:   session,
 		Name:      string(text[open+1 : end]),
 		State:     fields[0][0],
 		Threads:   threads,
@@ -100,7 +94,7 @@ func Cmdline(pid int) ([]string, error) {
 
 // Descendants returns the children of a process, their children and so on,
 // parents before their children. A process whose parent has exited has been
-// given another one and is no longer found; it may still be in the PGID.
+// given another one and is no longer found; it may still be in the same process group.
 func Descendants(pid int) ([]int, error) {
 	if _, err := Stat(pid); err != nil {
 		return nil, err

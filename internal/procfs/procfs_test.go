@@ -187,7 +187,7 @@ func TestParseStat(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, ok := parseStat([]byte("11 (" + tt.comm + ")" + rest))
-			want := Process{PID: 11, PPID: 22, PGID: 33, Session: 44,
+			want := Process{PID: 11, PPID: 22,
 				Name: tt.comm, State: 'S', Threads: 5, StartTime: 87384}
 			if !ok || got != want {
 				t.Errorf("got %+v, %t; want %+v", got, ok, want)
@@ -231,8 +231,6 @@ func TestStat(t *testing.T) {
 	want := Process{
 		PID:       cmd.Process.Pid,
 		PPID:      os.Getpid(),
-		PGID:      unix.Getpgrp(),
-		Session:   must[int](t)(unix.Getsid(0)),
 		Name:      "a) R 1 (b and m",
 		State:     got.State,
 		Threads:   got.Threads,
@@ -290,7 +288,6 @@ var everything = map[string]func(pid int) error{
 		}
 		return err
 	},
-	"CPU": func(pid int) error { _, err := CPU(pid); return err },
 	"ThreadCPU": func(pid int) error {
 		cpus, err := ThreadCPU(pid)
 		if err == nil && len(cpus) == 0 {
@@ -555,11 +552,10 @@ func TestThreadRunning(t *testing.T) {
 	}
 }
 
-func TestCPU(t *testing.T) {
+func TestThreadCPU(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	pid, tid := os.Getpid(), unix.Gettid()
-	process := must[time.Duration](t)(CPU(pid))
 	first := must[map[int]time.Duration](t)(ThreadCPU(pid))[tid]
 	now := first
 	eventually(t, "20 ms of spinning are seen", func() bool {
@@ -577,9 +573,6 @@ func TestCPU(t *testing.T) {
 	}
 	if th := thread(t, tid); th.CPU < now || th.CPU > now+5*time.Second {
 		t.Errorf("Threads says %v, ThreadCPU said %v", th.CPU, now)
-	}
-	if sum := must[time.Duration](t)(CPU(pid)); sum < process+20*time.Millisecond {
-		t.Errorf("the process: %v, then %v; want 20 ms more", process, sum)
 	}
 }
 
@@ -635,9 +628,6 @@ func TestStopped(t *testing.T) {
 	}
 	if after := must[map[int]time.Duration](t)(ThreadCPU(pid)); !maps.Equal(before, after) {
 		t.Errorf("a stopped process used CPU: %v, then %v", before, after)
-	}
-	if cpu := must[time.Duration](t)(CPU(pid)); cpu != sum {
-		t.Errorf("CPU %v, want the threads' sum %v", cpu, sum)
 	}
 	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
 		t.Fatal(err)
@@ -1389,10 +1379,10 @@ func TestInodeAndProtocol(t *testing.T) {
 
 func TestMemory(t *testing.T) {
 	before := must[Memory](t)(MemoryOf(os.Getpid()))
-	if before.Anon <= 0 || before.RSS <= before.Anon || before.Peak < before.RSS {
-		t.Errorf("got %+v, want 0 < Anon < RSS <= Peak", before)
+	if before.Anon <= 0 || before.RSS <= before.Anon {
+		t.Errorf("got %+v, want 0 < Anon < RSS", before)
 	}
-	for _, n := range []int64{before.RSS, before.Anon, before.Peak} {
+	for _, n := range []int64{before.RSS, before.Anon} {
 		if n%int64(os.Getpagesize()) != 0 { // so the unit is right
 			t.Errorf("%d bytes are not whole pages", n)
 		}
@@ -1412,8 +1402,8 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := must[Memory](t)(MemoryOf(os.Getpid()))
-	if after.Anon > during.Anon-size+slack || after.Peak < during.RSS-slack {
-		t.Errorf("unmapped: %+v after %+v, want Anon down and Peak not", after, during)
+	if after.Anon > during.Anon-size+slack {
+		t.Errorf("unmapped: %+v after %+v, want Anon down", after, during)
 	}
 }
 
@@ -1490,11 +1480,11 @@ func BenchmarkFDs(b *testing.B) {
 	})
 }
 
-func BenchmarkCPU(b *testing.B) {
+func BenchmarkThreadCPU(b *testing.B) {
 	threads := len(must[[]Thread](b)(Threads(os.Getpid())))
 	b.ReportAllocs()
 	for b.Loop() {
-		must[time.Duration](b)(CPU(os.Getpid()))
+		must[map[int]time.Duration](b)(ThreadCPU(os.Getpid()))
 	}
 	b.ReportMetric(float64(threads), "threads")
 }

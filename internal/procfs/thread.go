@@ -131,47 +131,29 @@ func ignorable(err error) bool {
 		errors.Is(err, fs.ErrPermission)
 }
 
-// CPU returns the time that the live threads of a process have spent on a
-// CPU. Compare two calls to see how busy it was in between; the time of a
-// thread that has exited is lost, so the second may be smaller. See [Thread]
-// for the precision. It reads one small file a thread.
-func CPU(pid int) (time.Duration, error) {
-	var sum time.Duration
-	err := eachThreadCPU(pid, func(_ int, cpu time.Duration) { sum += cpu })
-	return sum, err
-}
-
-// ThreadCPU returns the same time as [CPU], by TID.
+// ThreadCPU returns the time that each live thread of a process has spent on a
+// CPU, by TID. Compare two calls to see how busy they were in between. See
+// [Thread] for the precision. It reads one small file a thread.
 func ThreadCPU(pid int) (map[int]time.Duration, error) {
-	cpus := make(map[int]time.Duration)
-	err := eachThreadCPU(pid, func(tid int, cpu time.Duration) { cpus[tid] = cpu })
+	tids, err := numbers(path(pid, "task"))
 	if err != nil {
 		return nil, err
 	}
-	return cpus, nil
-}
-
-func eachThreadCPU(pid int, f func(tid int, cpu time.Duration)) error {
-	tids, err := numbers(path(pid, "task"))
-	if err != nil {
-		return err
-	}
-	live := 0
+	cpus := make(map[int]time.Duration)
 	for _, tid := range tids {
 		cpu, _, err := schedstat(pid, tid)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // this thread has exited
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		f(tid, cpu)
-		live++
+		cpus[tid] = cpu
 	}
-	if live == 0 {
-		return exited(pid)
+	if len(cpus) == 0 {
+		return nil, exited(pid)
 	}
-	return nil
+	return cpus, nil
 }
 
 // schedstat reads /proc/PID/task/TID/schedstat: time on a CPU, time runnable
