@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"epoll-step-by-step/internal/exam"
 )
 
 // The command is tried on a tree of its own, with two small exercises. Their
@@ -243,7 +245,51 @@ func TestServerInPlaceOfMain(t *testing.T) {
 	f.says(2, "check 2 -- /bin/false {port}", "It could not be graded", "never listened")
 	f.says(0, "check 2 -- "+bin+" -addr 127.0.0.1:{port}", "Passed.")
 	f.says(0, "list", "02-die             passed  ")
+	f.says(1, "check -all", "02-die             passed\n", "1 of 2 passed")
 	f.says(0, "solution 2", "CHANGED")
+}
+
+func TestWhatRemains(t *testing.T) {
+	report := func(verdicts ...exam.Verdict) *exam.Report {
+		r := &exam.Report{Status: exam.StatusGraded}
+		for i, v := range verdicts {
+			r.Results = append(r.Results, exam.Result{ID: string(rune('A' + i)), Verdict: v, Reason: "lacks it"})
+		}
+		return r
+	}
+	for _, tt := range []struct {
+		about    string
+		verdicts []exam.Verdict
+		want     string
+		says     string
+		verdict  error
+	}{
+		{"A", []exam.Verdict{exam.Pass, exam.Pass}, "", "passed", nil},
+		{"A", []exam.Verdict{exam.Fail, exam.Pass}, "Not yet: A.", "failed: A", errFailed},
+		{"A", []exam.Verdict{exam.Error, exam.Fail}, "Not yet: A. And B passed before the change.", "failed: B; no verdict: A", errFailed},
+		{"A", []exam.Verdict{exam.Pass, exam.Fail}, "A passes now. But another promise is broken: B passed before the change.", "failed: B", errFailed},
+		{"", []exam.Verdict{exam.Pass, exam.Fail}, "Not yet: B passed before the change.", "failed: B", errFailed},
+		{"A", []exam.Verdict{exam.Skip, exam.Pass}, "All that could be tried is passed. What it is about cannot be tried here: A lacks it.",
+			"not tried here: A lacks it", errNotGraded},
+		{"A", []exam.Verdict{exam.Skip, exam.Fail}, "Not yet: B passed before the change. What it is about cannot be tried here: A lacks it.",
+			"failed: B; not tried here: A lacks it", errFailed},
+		{"A", []exam.Verdict{exam.Pass, exam.Skip}, "", "passed", nil},
+	} {
+		e := &exercise{MustNotFail: strings.Fields(tt.about)}
+		o := &outcome{Report: report(tt.verdicts...)}
+		o.Untried, o.Passed = e.untried(o.Report), e.passes(o.Report)
+		if tt.want != "" {
+			if got := e.remaining(o); got != tt.want {
+				t.Errorf("%v: remaining %q, want %q", tt, got, tt.want)
+			}
+		}
+		if got := o.word(); got != tt.says {
+			t.Errorf("%v: in a word %q, want %q", tt, got, tt.says)
+		}
+		if got := o.verdict(); got != tt.verdict {
+			t.Errorf("%v: verdict %v, want %v", tt, got, tt.verdict)
+		}
+	}
 }
 
 func TestMisusedCommand(t *testing.T) {

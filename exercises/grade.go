@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type outcome struct {
 	Title      string       `json:"title"`
 	State      state        `json:"state"`
 	Passed     bool         `json:"passed"`                // now
+	Says       string       `json:"says"`                  // the outcome in a few words
+	Untried    []string     `json:"untried,omitempty"`     // what it is about, and was skipped
 	BuildError string       `json:"build_error,omitempty"` // what the compiler says
 	Report     *exam.Report `json:"report,omitempty"`      // without one, it was not graded
 }
@@ -49,10 +52,17 @@ func (e *exercise) options(command ...string) exam.Options {
 
 // passes is stricter than the examiner: what the exercise is about must not
 // have been skipped.
-func (e *exercise) passes(r *exam.Report) bool {
-	return r.Passed() && !slices.ContainsFunc(r.Results, func(res exam.Result) bool {
-		return res.Verdict == exam.Skip && slices.Contains(e.MustNotFail, res.ID)
-	})
+func (e *exercise) passes(r *exam.Report) bool { return r.Passed() && e.untried(r) == nil }
+
+// untried returns what the exercise is about and was skipped, each with the
+// reason.
+func (e *exercise) untried(r *exam.Report) (list []string) {
+	for _, res := range r.Results {
+		if res.Verdict == exam.Skip && slices.Contains(e.MustNotFail, res.ID) {
+			list = append(list, res.ID+" "+res.Reason)
+		}
+	}
+	return list
 }
 
 // grade builds main.go and has it examined; or the server that was given in
@@ -83,6 +93,7 @@ func (s *session) grade(ctx context.Context, e *exercise) (*outcome, error) {
 		if o.Report.Status == exam.StatusInterrupted {
 			return nil, errInterrupted
 		}
+		o.Untried = e.untried(o.Report)
 		o.Passed = e.passes(o.Report) && !(e.isMeasured() && len(s.server) == 0 && e.untouched())
 	}
 	if o.Passed {
@@ -92,6 +103,7 @@ func (s *session) grade(ctx context.Context, e *exercise) (*outcome, error) {
 	}
 	records, err := s.records()
 	o.State = e.state(records[e.Name])
+	o.Says = o.word()
 	return o, err
 }
 
@@ -144,7 +156,8 @@ func (o *outcome) verdict() error {
 	switch {
 	case o.Passed:
 		return nil
-	case o.Report == nil || o.Report.Status == exam.StatusNeverListened:
+	case o.Report == nil || o.Report.Status == exam.StatusNeverListened,
+		len(o.Untried) > 0 && len(failed(o.Report)) == 0:
 		return errNotGraded
 	}
 	return errFailed
@@ -164,7 +177,8 @@ func (s *session) checkAll(ctx context.Context) error {
 	left := 0
 	for _, e := range s.exercises {
 		o := &outcome{Exercise: e.Name, Title: e.Title, State: e.state(records[e.Name])}
-		if o.State != notBegun && o.State != missing {
+		o.Passed = o.State == passedState && e.untouched() // by a server in another language
+		if !o.Passed && o.State != notBegun && o.State != missing {
 			if !s.json {
 				fmt.Fprintf(s.out, "%s\n", s.cut(fmt.Sprintf("%s: %s", e.Name, e.Title)))
 			}
@@ -178,7 +192,8 @@ func (s *session) checkAll(ctx context.Context) error {
 		if !o.Passed {
 			left++
 		}
-		fmt.Fprintf(&table, "%-18s %s\n", e.Name, o.word())
+		o.Says = o.word()
+		fmt.Fprintf(&table, "%-18s %s\n", e.Name, o.Says)
 		all = append(all, o)
 	}
 	if s.json {
@@ -202,20 +217,31 @@ func (o *outcome) word() string {
 	case o.Report == nil:
 		return string(o.State)
 	case o.Report.Status != exam.StatusGraded:
-		return string(o.Report.Status)
+		return string(o.Report.Status) + ": " + o.Report.Problem
 	}
-	return "failed: " + strings.Join(failed(o.Report), " ")
+	var said []string
+	if list := withVerdict(o.Report, exam.Fail); list != nil {
+		said = append(said, "failed: "+strings.Join(list, " "))
+	}
+	if list := withVerdict(o.Report, exam.Error); list != nil {
+		said = append(said, "no verdict: "+strings.Join(list, " "))
+	}
+	for _, u := range o.Untried {
+		said = append(said, "not tried here: "+u)
+	}
+	return cmp.Or(strings.Join(said, "; "), string(o.State))
 }
 
 // failed returns the IDs of the checks that were not passed.
-func failed(r *exam.Report) []string {
-	var list []string
+func failed(r *exam.Report) []string { return withVerdict(r, exam.Fail, exam.Error) }
+
+func withVerdict(r *exam.Report, verdicts ...exam.Verdict) (ids []string) {
 	for _, res := range r.Results {
-		if res.Verdict == exam.Fail || res.Verdict == exam.Error {
-			list = append(list, res.ID)
+		if slices.Contains(verdicts, res.Verdict) {
+			ids = append(ids, res.ID)
 		}
 	}
-	return list
+	return ids
 }
 
 // explain says what to make of an outcome and what to do next.
@@ -247,7 +273,7 @@ func (s *session) explain(e *exercise, o *outcome) error {
 		s.say("This failure is expected: it is your task. main.go is as it came.")
 		s.advise("read", e.path("README.md"), "change", e.path("main.go"), "hint", hint)
 	default:
-		s.say("%s", remaining(e, o.Report))
+		s.say("%s", e.remaining(o))
 		s.advise("read", e.path("README.md"), "hint", hint)
 	}
 	return nil
@@ -278,25 +304,34 @@ func (s *session) praise(e *exercise) error {
 	return nil
 }
 
-// remaining tells the task itself from what was broken on the way.
-func remaining(e *exercise, r *exam.Report) string {
+// remaining tells the task itself from what was broken on the way, and from what
+// could not be tried.
+func (e *exercise) remaining(o *outcome) string {
 	var task, broken []string
-	for _, res := range r.Results {
-		switch {
-		case slices.Contains(e.MustNotFail, res.ID):
-			if res.Verdict != exam.Pass {
-				task = append(task, res.ID)
-			}
-		case res.Verdict == exam.Fail || res.Verdict == exam.Error:
-			broken = append(broken, res.ID)
+	for _, id := range failed(o.Report) {
+		if slices.Contains(e.MustNotFail, id) {
+			task = append(task, id)
+		} else {
+			broken = append(broken, id)
 		}
 	}
+	var text string
 	switch {
-	case len(task) == 0 && len(broken) > 0:
-		return fmt.Sprintf("%s passes now. But another promise is broken: %s passed before the change.",
+	case len(task) > 0:
+		text = fmt.Sprintf("Not yet: %s.", strings.Join(task, " "))
+		if len(broken) > 0 {
+			text += fmt.Sprintf(" And %s passed before the change.", strings.Join(broken, " "))
+		}
+	case len(broken) == 0:
+		text = "All that could be tried is passed."
+	case len(e.MustNotFail) == 0 || len(o.Untried) > 0:
+		text = fmt.Sprintf("Not yet: %s passed before the change.", strings.Join(broken, " "))
+	default:
+		text = fmt.Sprintf("%s passes now. But another promise is broken: %s passed before the change.",
 			strings.Join(e.MustNotFail, " "), strings.Join(broken, " "))
-	case len(broken) > 0:
-		return fmt.Sprintf("Not yet: %s. And %s passed before the change.", strings.Join(task, " "), strings.Join(broken, " "))
 	}
-	return fmt.Sprintf("Not yet: %s.", strings.Join(task, " "))
+	if len(o.Untried) > 0 {
+		text += " What it is about cannot be tried here: " + strings.Join(o.Untried, "; ") + "."
+	}
+	return text
 }

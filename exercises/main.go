@@ -15,7 +15,8 @@
 // for an address that the examiner chooses.
 //
 // It exits 0 if all was passed, 1 if something failed, 2 if it was misused or
-// there was nothing to grade: a build error, a server that never listened.
+// there was nothing to grade: a build error, a server that never listened, a
+// check that this machine is too small for. Interrupted, it exits 130.
 package main
 
 import (
