@@ -8,9 +8,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io"
 	"maps"
 	"net"
@@ -20,7 +17,6 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,6 +24,7 @@ import (
 
 	"epoll-step-by-step/internal/exam"
 	"epoll-step-by-step/internal/procfs"
+	"epoll-step-by-step/internal/source"
 )
 
 // The budgets are those of a page that a reader can hold in his head. Code
@@ -415,18 +412,13 @@ func TestCallsPerMessage(t *testing.T) {
 
 // From here on it is the source that is tested.
 
-func source(t *testing.T, name string) (string, *token.FileSet, *ast.File) {
+func program(t *testing.T, name string) *source.Program {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(name, "main.go"))
+	p, err := source.Read(filepath.Join(name, "main.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, name, text, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text), fset, file
+	return p
 }
 
 func TestOneFile(t *testing.T) {
@@ -439,30 +431,22 @@ func TestOneFile(t *testing.T) {
 }
 
 func TestImportsAndGoroutines(t *testing.T) {
-	standard := regexp.MustCompile(`^[a-z]+(/[a-z0-9]+)*$`)
 	for _, s := range steps {
-		_, fset, file := source(t, s.name)
-		for _, spec := range file.Imports {
-			path, _ := strconv.Unquote(spec.Path.Value)
-			if path == "net" || path == "syscall" || !standard.MatchString(path) && path != "golang.org/x/sys/unix" {
-				t.Errorf("%s imports %s", s.name, path)
-			}
+		p := program(t, s.name)
+		if found := p.Imports(); found != nil {
+			t.Errorf("%s imports %v: want the standard library without net and syscall, and golang.org/x/sys/unix", s.name, found)
 		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			switch n.(type) {
-			case *ast.GoStmt, *ast.ChanType, *ast.SelectStmt, *ast.SendStmt, *ast.InterfaceType:
-				t.Errorf("%v: %T has no place in a step", fset.Position(n.Pos()), n)
-			}
-			return true
-		})
+		if found := p.Concurrency(); found != nil {
+			t.Errorf("%s: %v has no place in a step", s.name, found)
+		}
 	}
 }
 
 func TestSize(t *testing.T) {
 	for _, s := range steps {
-		text, fset, file := source(t, s.name)
+		p := program(t, s.name)
 		code := 0
-		for i, line := range strings.Split(text, "\n") {
+		for i, line := range strings.Split(p.Text, "\n") {
 			trimmed := strings.TrimSpace(line)
 			if trimmed != "" && !strings.HasPrefix(trimmed, "//") {
 				code++
@@ -474,11 +458,9 @@ func TestSize(t *testing.T) {
 		if code > s.code {
 			t.Errorf("%s has %d lines of code, want at most %d", s.name, code, s.code)
 		}
-		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok {
-				if n := fset.Position(f.End()).Line - fset.Position(f.Pos()).Line + 1; n > 40 {
-					t.Errorf("%s: %s has %d lines, want at most 40", s.name, f.Name.Name, n)
-				}
+		for _, f := range p.Funcs {
+			if f.Lines > 40 {
+				t.Errorf("%s: %s has %d lines, want at most 40", s.name, f.Name, f.Lines)
 			}
 		}
 	}
@@ -486,48 +468,12 @@ func TestSize(t *testing.T) {
 
 func TestDiffs(t *testing.T) {
 	for i := 1; i < len(steps); i++ {
-		old, _, _ := source(t, steps[i-1].name)
-		new, _, _ := source(t, steps[i].name)
-		if n := changed(strings.Split(old, "\n"), strings.Split(new, "\n")); n > steps[i].changed {
+		old := strings.Split(program(t, steps[i-1].name).Text, "\n")
+		new := strings.Split(program(t, steps[i].name).Text, "\n")
+		if n := source.Changed(old, new); n > steps[i].changed {
 			t.Errorf("%s differs from %s in %d lines, want at most %d", steps[i].name, steps[i-1].name, n, steps[i].changed)
 		}
 	}
-}
-
-// changed counts the lines that a diff of a and b removes and adds: all that
-// are not in their longest common subsequence.
-func changed(a, b []string) int {
-	common := make([]int, len(b)+1)
-	for _, line := range a {
-		diagonal := 0
-		for j := range b {
-			above := common[j+1]
-			if line == b[j] {
-				common[j+1] = diagonal + 1
-			} else {
-				common[j+1] = max(above, common[j])
-			}
-			diagonal = above
-		}
-	}
-	return len(a) + len(b) - 2*common[len(b)]
-}
-
-// functions returns each function's text with its comment, in file order.
-func functions(t *testing.T, name string) (order []string, text map[string]string) {
-	all, fset, file := source(t, name)
-	text = make(map[string]string)
-	for _, d := range file.Decls {
-		if f, ok := d.(*ast.FuncDecl); ok {
-			begin := f.Pos()
-			if f.Doc != nil {
-				begin = f.Doc.Pos()
-			}
-			order = append(order, f.Name.Name)
-			text[f.Name.Name] = all[fset.Position(begin).Offset:fset.Position(f.End()).Offset]
-		}
-	}
-	return order, text
 }
 
 func TestIdenticalCopies(t *testing.T) {
@@ -535,7 +481,7 @@ func TestIdenticalCopies(t *testing.T) {
 		var first, from string
 		for _, digit := range row.steps {
 			name := steps[digit-'1'].name
-			_, text := functions(t, name)
+			text := program(t, name).Functions()
 			switch {
 			case text[row.function] == "":
 				t.Errorf("%s has no function %s", name, row.function)
@@ -552,8 +498,11 @@ func TestIdenticalCopies(t *testing.T) {
 func TestOrder(t *testing.T) {
 	want := strings.Fields("init main listen setNonblock serve round accept outOfDescriptors turn read write setInterest close addrPort check")
 	for _, s := range steps {
-		order, text := functions(t, s.name)
-		expected := slices.DeleteFunc(slices.Clone(want), func(f string) bool { return text[f] == "" })
+		var order []string
+		for _, f := range program(t, s.name).Funcs {
+			order = append(order, f.Name)
+		}
+		expected := slices.DeleteFunc(slices.Clone(want), func(f string) bool { return !slices.Contains(order, f) })
 		if !slices.Equal(order, expected) {
 			t.Errorf("%s: the functions are %v, want %v", s.name, order, expected)
 		}

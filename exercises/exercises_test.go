@@ -6,20 +6,17 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"epoll-step-by-step/internal/exam"
 	"epoll-step-by-step/internal/procfs"
+	"epoll-step-by-step/internal/source"
 )
 
 const repository = ".."
@@ -136,48 +133,25 @@ func TestAsShipped(t *testing.T) {
 // From here on it is the programs that are tested.
 
 // A program is a Go file, parsed.
-type program struct {
-	text string
-	fset *token.FileSet
-	file *ast.File
-}
-
-func parseProgram(t *testing.T, name string) program {
+func program(t *testing.T, name string) *source.Program {
 	t.Helper()
-	text, err := os.ReadFile(name)
+	p, err := source.Read(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, name, text, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return program{string(text), fset, file}
+	return p
 }
 
 func TestSource(t *testing.T) {
-	standard := regexp.MustCompile(`^[a-z]+(/[a-z0-9]+)*$`)
 	each(t, func(t *testing.T, e *exercise) {
 		for _, folder := range []string{"starter", "solution"} {
-			p := parseProgram(t, filepath.Join(e.Name, folder, "main.go"))
-			for _, spec := range p.file.Imports {
-				path, _ := strconv.Unquote(spec.Path.Value)
-				network := path == "net" || strings.HasPrefix(path, "net/") && path != "net/netip"
-				if network || path == "syscall" || !standard.MatchString(path) && path != "golang.org/x/sys/unix" {
-					t.Errorf("%s imports %s: want the standard library without net and syscall, and golang.org/x/sys/unix", folder, path)
-				}
+			p := program(t, filepath.Join(e.Name, folder, "main.go"))
+			if found := p.Imports(); found != nil {
+				t.Errorf("the %s imports %v: want the standard library without net and syscall, and golang.org/x/sys/unix", folder, found)
 			}
-			if slices.Contains(mayWaitForSignals, e.Name+"/"+folder) {
-				continue
+			if found := p.Concurrency(); found != nil && !slices.Contains(mayWaitForSignals, e.Name+"/"+folder) {
+				t.Errorf("%v has no place in an exercise", found)
 			}
-			ast.Inspect(p.file, func(n ast.Node) bool {
-				switch n.(type) {
-				case *ast.GoStmt, *ast.ChanType, *ast.SelectStmt, *ast.SendStmt:
-					t.Errorf("%v: %T has no place in an exercise", p.fset.Position(n.Pos()), n)
-				}
-				return true
-			})
 		}
 	})
 }
@@ -213,9 +187,9 @@ func TestStarterAgainstStep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		step := parseProgram(t, filepath.Join(repository, origin))
-		starter := parseProgram(t, e.file("starter/main.go"))
-		before, after := step.functions(), starter.functions()
+		step := program(t, filepath.Join(repository, origin))
+		starter := program(t, e.file("starter/main.go"))
+		before, after := step.Functions(), starter.Functions()
 		var differ, gone, come []string
 		for name := range before {
 			if after[name] == "" {
@@ -230,7 +204,7 @@ func TestStarterAgainstStep(t *testing.T) {
 			}
 		}
 		slices.Sort(differ)
-		n := changed(step.lines(), starter.lines())
+		n := source.Changed(lines(step), lines(starter))
 		report := fmt.Sprintf("%s: the starter differs from %s in %d lines; functions changed: %v, gone: %v, new: %v", e.Name, origin, n, differ, gone, come)
 		if n > changedAtMost {
 			t.Errorf("%s; want at most %d lines", report, changedAtMost)
@@ -242,48 +216,11 @@ func TestStarterAgainstStep(t *testing.T) {
 	})
 }
 
-// functions returns the text of each function, comment included.
-func (p program) functions() map[string]string {
-	all := make(map[string]string)
-	for _, d := range p.file.Decls {
-		f, ok := d.(*ast.FuncDecl)
-		if !ok {
-			continue
-		}
-		begin := f.Pos()
-		if f.Doc != nil {
-			begin = f.Doc.Pos()
-		}
-		all[f.Name.Name] += p.text[p.fset.Position(begin).Offset:p.fset.Position(f.End()).Offset]
-	}
-	return all
-}
-
 // lines leaves out what may differ: the package comment and the program's name.
-func (p program) lines() []string {
-	from := p.fset.Position(p.file.Package).Offset
-	return slices.DeleteFunc(strings.Split(p.text[from:], "\n"), func(line string) bool {
+func lines(p *source.Program) []string {
+	return slices.DeleteFunc(p.Body(), func(line string) bool {
 		return strings.HasPrefix(strings.TrimSpace(line), "program ")
 	})
-}
-
-// changed counts the lines that a diff of a and b removes and adds: all that
-// are not in their longest common subsequence.
-func changed(a, b []string) int {
-	common := make([]int, len(b)+1)
-	for _, line := range a {
-		diagonal := 0
-		for j := range b {
-			above := common[j+1]
-			if line == b[j] {
-				common[j+1] = diagonal + 1
-			} else {
-				common[j+1] = max(above, common[j])
-			}
-			diagonal = above
-		}
-	}
-	return len(a) + len(b) - 2*common[len(b)]
 }
 
 // Every starter builds and fails what its exercise is about, and nothing else.
