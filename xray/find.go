@@ -44,7 +44,7 @@ func find(addrs []netip.AddrPort) (pid int, note string, err error) {
 		}
 		return choose(addr, listeners, sockets)
 	}
-	return 0, "", fmt.Errorf("nobody listens on %s: start a server first, or give its -addr or -pid", addrs[0])
+	return 0, "", fmt.Errorf("nobody listens on %s: start a server first, or say where by -addr or -pid (make: ADDR= or PID=)", addrs[0])
 }
 
 // choose takes the process with most connections there; if there are none, one
