@@ -29,7 +29,7 @@ type server struct {
 	Go, C, System string
 	Link          []string
 
-	Args  []string // {port}, {addr} and {root} are filled in; of System only
+	Args  []string // {port} and {root} are filled in; of System only
 	Redis bool     // it wants PING, not an echo
 	Spins bool     // it works when nobody asks: stopped while others are measured
 	Alone bool     // one client at a time

@@ -182,7 +182,7 @@ func TestHintOrder(t *testing.T) {
 	f := newFake(t)
 	f.says(0, "hint 2", "Hint 1 of 3: a nudge", "2 left: make hint N=02")
 	f.says(0, "hint 2", "Hint 2 of 3: where to read", "1 left")
-	f.says(0, "hint 2", "Hint 3 of 3: the shape", "for err := range third {\n}", "There are no more")
+	f.says(0, "hint 2", "Hint 3 of 3: the shape", "    for err := range third {\n    }", "There are no more")
 	f.says(0, "hint 2", "Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3", "There are no more")
 	f.says(0, "hint 5", "Hint 1 of 3")
 	if out := f.run(0, "hint", "5"); strings.Contains(out, "Hint 1") || strings.Contains(out, "Hint 3") {
@@ -242,7 +242,7 @@ func TestServerInPlaceOfMain(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	f.says(2, "check 2 -- /bin/false {port}", "It could not be graded", "never listened")
+	f.says(2, "check 2 -- /bin/false {port}", "It could not be graded", "nobody listens")
 	f.says(0, "check 2 -- "+bin+" -addr 127.0.0.1:{port}", "Passed.")
 	f.says(0, "list", "02-die             passed  ")
 	f.says(1, "check -all", "02-die             passed\n", "1 of 2 passed")
@@ -379,7 +379,7 @@ func TestReflow(t *testing.T) {
 		{"one two three", "one two\nthree\n"},
 		{"one\ntwo\n\nthree", "one two\n\nthree\n"},
 		{"- one two three\n- four", "- one two\n  three\n- four\n"},
-		{"```\na line of code\n```\nend", "```\na line of code\n```\nend\n"},
+		{"x *is so* *here*, 2 * 3 `[]*T *`:\n```\na line of *code\n\n```\nend", "x is so\nhere, 2 *\n3 `[]*T\n*`:\n    a line of *code\n\nend\n"},
 		{"\n| a | long table |\n", "| a | long table |\n"},
 	} {
 		if got := reflow(tt.in, 10); got != tt.want {

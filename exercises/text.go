@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -37,7 +38,10 @@ func (s *session) cut(line string) string {
 	return line
 }
 
-// reflow breaks the lines of Markdown anew. Code, tables and quotes stay.
+var emphasis = regexp.MustCompile("(^|[^\\w*`])\\*([^\\s*`](?:[^*`]*[^\\s*`])?)\\*")
+
+// reflow makes text for a terminal of Markdown: it breaks the lines anew and
+// leaves out the marks. Code is indented; tables and quotes stay.
 func reflow(text string, width int) string {
 	var out strings.Builder
 	column, indent, fenced := 0, "", false
@@ -51,12 +55,21 @@ func reflow(text string, width int) string {
 		trimmed := strings.TrimSpace(line)
 		fence := strings.HasPrefix(trimmed, "```")
 		item := strings.HasPrefix(trimmed, "- ") || strings.HasPrefix(trimmed, "* ")
-		if fence || fenced || trimmed == "" || strings.ContainsAny(trimmed[:1], "|>") {
+		switch {
+		case fence:
+			end()
+			indent, fenced = "", !fenced
+			continue
+		case fenced && trimmed != "":
+			out.WriteString("    " + strings.TrimRight(line, " ") + "\n")
+			continue
+		case trimmed == "" || strings.ContainsAny(trimmed[:1], "|>"):
 			end()
 			out.WriteString(strings.TrimRight(line, " ") + "\n")
-			indent, fenced = "", fenced != fence
+			indent = ""
 			continue
 		}
+		trimmed = emphasis.ReplaceAllString(trimmed, "$1$2")
 		if item {
 			end()
 			indent = ""

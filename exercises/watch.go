@@ -97,6 +97,8 @@ func (s *session) told(ctx context.Context, e *exercise, graded stamp, lines <-c
 				if err := s.hint(e); err != nil {
 					fmt.Fprintln(s.err, "exercises:", err)
 				}
+			default:
+				fmt.Fprintf(s.out, "%q means nothing here.\n", line)
 			}
 			prompt()
 		}

@@ -393,7 +393,7 @@ func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
 		res.Usually = stop.reason
 	case s.usually != "":
 		res.Usually = s.usually
-	case dead && !strings.HasPrefix(c.ID, "DIED"):
+	case dead && !c.kills && !strings.HasPrefix(c.ID, "DIED"):
 		res.Usually = "the server has ended, for the reason above, before it could be asked"
 	}
 	return res, err

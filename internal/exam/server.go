@@ -140,7 +140,7 @@ func (s *server) awaitListener(ctx context.Context) error {
 		select {
 		case <-exited:
 			exited = nil
-			verdict = fmt.Sprintf("%s ended (%s) and never listened on %s", s.name(), s.cmd.ProcessState, s.addr)
+			verdict = fmt.Sprintf("%s ended (%s), and nobody listens on %s", s.name(), s.cmd.ProcessState, s.addr)
 			deadline = time.Now() // look once more: it may have been just in time
 			if s.cmd.ProcessState.Success() {
 				deadline = time.Now().Add(time.Second) // or left a daemon behind

@@ -182,7 +182,7 @@ var Checks = []Check{
 	{
 		ID: "HALF_CLOSE_LOST", Title: "after shutdown(SHUT_WR) a client gets all it is owed, then EOF", For: everybody, run: halfClose,
 		Usually: "read(2) returned 0 and the connection was closed with data still pending",
-		Reread:  []string{`shutdown(2) "DESCRIPTION"`, `read(2) "RETURN VALUE"`}, Chapter: chapter3,
+		Reread:  []string{`shutdown(2) "DESCRIPTION"`, `read(2) "RETURN VALUE"`}, Chapter: chapter2,
 	},
 	{
 		ID: "DIED_ON_RESET", Title: "clients that reset their connection harm nobody else", For: everybody, run: diedOnReset,
@@ -235,7 +235,7 @@ var Checks = []Check{
 	{
 		ID: "CROSSED_WIRES", Title: "a new client gets its own bytes and nobody else's", For: everybody, run: crossedWires,
 		Usually: "state kept by descriptor number outlives the connection, and the number is used again",
-		Reread:  []string{`close(2) "NOTES"`, `epoll(7) "Possible pitfalls and ways to avoid them"`}, Chapter: chapter3,
+		Reread:  []string{`close(2) "DESCRIPTION"`, `epoll(7) "Possible pitfalls and ways to avoid them"`}, Chapter: chapter3,
 	},
 	{
 		ID: "IGNORES_SIGTERM", Title: "SIGTERM ends it, clients or not", For: everybody, run: ignoresSIGTERM, starts: true, looks: true, kills: true,
