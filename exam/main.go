@@ -93,16 +93,16 @@ In the command, {addr}, {host} and {port} stand for a free address.
 
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	style, live := screen(*verbose)
+	style, live := exam.Screen()
+	style.Verbose = *verbose
 	clear := func() {
 		if live {
-			fmt.Fprint(os.Stderr, "\r\x1b[K")
+			fmt.Fprint(os.Stderr, exam.Gone)
 		}
 	}
 	o.Started = func(i, n int, c exam.Check) {
 		if live {
-			line := []rune(fmt.Sprintf("[%2d/%d] %s: %s", i, n, c.ID, c.Title))
-			fmt.Fprintf(os.Stderr, "\r\x1b[K%s", string(line[:min(len(line), style.Width-1)]))
+			fmt.Fprint(os.Stderr, style.Running(i, n, c))
 		}
 	}
 	o.Finished = func(r exam.Result) {
@@ -164,18 +164,4 @@ func address(text string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, errors.New("port 0 is no place to connect to")
 	}
 	return netip.AddrPortFrom(ip, uint16(a.Port)), nil
-}
-
-// screen says how to print, and whether there is a terminal that can show what
-// is going on.
-func screen(verbose bool) (style exam.Style, live bool) {
-	style = exam.Style{Width: 80, Verbose: verbose}
-	if ws, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
-		if ws.Col > 0 {
-			style.Width = int(ws.Col)
-		}
-		style.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	}
-	_, err := unix.IoctlGetTermios(int(os.Stderr.Fd()), unix.TCGETS)
-	return style, err == nil && os.Getenv("TERM") != "dumb"
 }

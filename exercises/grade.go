@@ -111,14 +111,12 @@ func (s *session) grade(ctx context.Context, e *exercise) (*outcome, error) {
 func (s *session) examine(ctx context.Context, options exam.Options) (*exam.Report, error) {
 	clear := func() {
 		if s.live {
-			fmt.Fprint(s.err, "\r\x1b[K")
+			fmt.Fprint(s.err, exam.Gone)
 		}
 	}
 	options.Started = func(i, n int, c exam.Check) {
-		clear()
 		if s.live {
-			line := []rune(fmt.Sprintf("[%d/%d] %s: %s", i, n, c.ID, c.Title))
-			fmt.Fprint(s.err, string(line[:min(len(line), max(s.style.Width-1, 0))]))
+			fmt.Fprint(s.err, s.style.Running(i, n, c))
 		}
 	}
 	options.Finished = func(r exam.Result) {

@@ -72,25 +72,14 @@ type session struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	s := &session{out: os.Stdout, err: os.Stderr, style: exam.Style{Width: 80}}
-	if ws, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
-		if ws.Col > 0 {
-			s.style.Width = max(int(ws.Col), 30)
-		}
-		s.style.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	}
-	s.live = isTerminal(os.Stderr) && os.Getenv("TERM") != "dumb"
-	if isTerminal(os.Stdin) {
+	s := &session{out: os.Stdout, err: os.Stderr}
+	s.style, s.live = exam.Screen()
+	if _, err := unix.IoctlGetTermios(unix.Stdin, unix.TCGETS); err == nil {
 		s.in = os.Stdin
 	}
 	code := s.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
-}
-
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // run does what the arguments say and returns the exit code.

@@ -2,7 +2,10 @@ package exam
 
 import (
 	"fmt"
+	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Style says how results are printed for people.
@@ -11,6 +14,32 @@ type Style struct {
 	Color   bool // for a terminal
 	Verbose bool // what was seen, for passed checks too
 }
+
+// Screen returns the style for the standard output, and whether standard error
+// is a terminal that can show what is being done. Colour is for terminals, and
+// for neither TERM=dumb nor a NO_COLOR that is not empty.
+func Screen() (st Style, live bool) {
+	st = Style{Width: 80}
+	able := os.Getenv("TERM") != "dumb"
+	if ws, err := unix.IoctlGetWinsize(unix.Stdout, unix.TIOCGWINSZ); err == nil {
+		if ws.Col > 0 {
+			st.Width = max(int(ws.Col), 30)
+		}
+		st.Color = able && os.Getenv("NO_COLOR") == ""
+	}
+	_, err := unix.IoctlGetTermios(unix.Stderr, unix.TCGETS)
+	return st, able && err == nil
+}
+
+// Running is a line that says which check is being run. It takes the place of
+// the last one, and [Gone] takes it away.
+func (st Style) Running(i, n int, c Check) string {
+	line := []rune(fmt.Sprintf("[%d/%d] %s: %s", i, n, c.ID, c.Title))
+	return Gone + string(line[:min(len(line), max(st.Width-1, 0))])
+}
+
+// Gone clears the line on a terminal: ECMA-48 EL.
+const Gone = "\r\x1b[K"
 
 var colors = map[Verdict]string{Pass: "\x1b[32m", Fail: "\x1b[31m", Skip: "\x1b[33m", Error: "\x1b[35m"}
 
