@@ -120,6 +120,9 @@ func TestDocumentsOfFakeTrees(t *testing.T) {
 
 		{"no path", readme, "docs/README.md:12", "./docs/none.md:12", []string{"README.md:7: there is no docs/none.md"}},
 		{"no path in a command", readme, "`own/file.c`", "`g++ docs/x.cpp -o bin/x`", []string{"README.md:8: there is no docs/x.cpp"}},
+		{"a term", "docs/glossary.md", "", glossaryOf("| read me | it | [r](../README.md#read-me) |"), nil},
+		{"not the term", "docs/glossary.md", "", glossaryOf("| edge, brink | it | [r](../README.md#read-me) |"), []string{`docs/glossary.md:5: README.md#read-me does not have the word "edge, brink"`}},
+		{"terms out of order", "docs/glossary.md", "", glossaryOf("| read me | it | [r](../README.md#read-me) |\n| Me, edge | it | [r](../README.md#read-me) |"), []string{`docs/glossary.md:6: "Me, edge" comes before "read me"`}},
 		{"no check", readme, "LOST_BYTES", "LOST_BITS", []string{"README.md:15: the examiner has no check LOST_BITS"}},
 	}
 	for _, test := range tests {
@@ -142,6 +145,10 @@ func TestDocumentsOfFakeTrees(t *testing.T) {
 			}
 		})
 	}
+}
+
+func glossaryOf(rows string) string {
+	return "# Glossary\n\n| term | what | taught in |\n|---|---|---|\n" + rows + "\n"
 }
 
 func writeTree(t *testing.T, tree map[string]string) string {
