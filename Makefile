@@ -110,7 +110,7 @@ plots: ## draw the charts in docs/img anew, from bench/results/*.txt
 beyond: ## HAProxy before servers at 127.0.0.2, .3 and .4: chapter 07 [ADDR=]
 	@PATH="$$PATH:/usr/sbin"; command -v haproxy >/dev/null || { echo "haproxy is not installed: make setup"; exit 1; }; \
 	mkdir -p bin; cd bin; ! nc -zU haproxy.sock 2>/dev/null || { echo "HAProxy runs already: end it by Ctrl-C"; exit 1; }; \
-	trap 'sleep 0.1' INT; \
+	echo "HAProxy: at 127.0.0.1:$(lastword $(subst :, ,$(ADDR))); Ctrl-C ends it"; trap 'sleep 0.1' INT; \
 	PORT=$(lastword $(subst :, ,$(ADDR))) haproxy -f ../beyond/haproxy.cfg || test $$? -gt 128
 
 exercises: bin/exercises ## the exercises, and how far you are
