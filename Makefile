@@ -81,7 +81,7 @@ test: setup ## all tests (8 minutes)
 check: ## grade a server: SERVER="./a.out {port}" [AS=lt] [ONLY=ID,ID]; or PID= or ADDR=
 ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
 	@echo 'What is to be graded? For example:'
-	@echo '  make check SERVER="./server_epoll"               which listens on 6379'
+	@echo '  make check SERVER="./a.out"                      which listens on 6379'
 	@echo '  make check SERVER="python3 server.py {port}"     on a port of our choosing'
 	@echo '  make check ADDR=127.0.0.1:7000                   which runs already'
 	@exit 2

@@ -3,7 +3,7 @@
 // A TCP echo server. The kernel keeps the interest list, and epoll_wait(2)
 // sleeps until a descriptor on it is ready: level-triggered epoll(7).
 //
-// Build: g++ server_epoll.cpp -o server_epoll (here, in docs)
+// Build: g++ docs/server_epoll.cpp (it makes ./a.out)
 // Usage: server_epoll [-addr 127.0.0.1:6379]
 //
 // This is step3-epoll-lt/main.go once more: the same functions and names, in

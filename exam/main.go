@@ -151,7 +151,7 @@ func misuse(format string, args ...any) int {
 func address(text string) (netip.AddrPort, error) {
 	a, err := net.ResolveTCPAddr("tcp4", text)
 	if err != nil {
-		return netip.AddrPort{}, errors.New("want HOST:PORT, such as 127.0.0.1:6379")
+		return netip.AddrPort{}, errors.New("want HOST:PORT in IPv4, such as 127.0.0.1:6379")
 	}
 	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	if v4, ok := netip.AddrFromSlice(a.IP.To4()); ok && !v4.IsUnspecified() {

@@ -28,10 +28,17 @@ export GOWORK=off CGO_ENABLED=0
 go build -o exercises/grade ./exercises
 
 for student in "$class"/*/; do
+	[ -d "$student" ] || { echo "$0: $class has no folders: one for each student" >&2; exit 2; }
+	found=no
 	for exercise in exercises/[0-9]*/; do
 		name=$(basename "$exercise")
 		main=$(find "$student" -path "*/$name/main.go" | head -n 1)
 		[ -n "$main" ] || continue
+		found=yes
+		if cmp -s "$main" "$exercise/starter/main.go"; then
+			printf '%-16s %-18s %s\n' "$(basename "$student")" "$name" "not begun"
+			continue
+		fi
 		cp "$main" "$exercise/main.go"
 		code=0
 		timeout -k 10 "$limit" exercises/grade check -json "$name" >report 2>error </dev/null || code=$?
@@ -42,4 +49,5 @@ for student in "$class"/*/; do
 		[ -n "$outcome" ] || outcome="not graded: $(cat error)"
 		printf '%-16s %-18s %s\n' "$(basename "$student")" "$name" "$outcome"
 	done
+	[ "$found" = yes ] || printf '%-16s %-18s %s\n' "$(basename "$student")" - "no NN-name/main.go found"
 done

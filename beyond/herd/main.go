@@ -1,6 +1,6 @@
 // Herd counts who wakes up when one client comes and several threads wait for
 // it, each with an epoll instance of its own on the same listening socket:
-// without EPOLLEXCLUSIVE, and with it.
+// without EPOLLEXCLUSIVE, and with it; and how many the luckiest thread gets.
 package main
 
 import (
@@ -26,23 +26,31 @@ func main() {
 	log.SetFlags(0)
 	// A thread that has no place to run Go code would sleep for that reason.
 	runtime.GOMAXPROCS(threads + 2)
-	fmt.Println("events                  clients  wake-ups")
-	fmt.Printf("EPOLLIN                 %7d  %8d\n", clients, wakeups(unix.EPOLLIN))
-	fmt.Printf("EPOLLIN|EPOLLEXCLUSIVE  %7d  %8d\n", clients, wakeups(unix.EPOLLIN|unix.EPOLLEXCLUSIVE))
+	fmt.Println("events                  clients  wake-ups  most by one thread")
+	woken, most := wakeups(unix.EPOLLIN)
+	fmt.Printf("EPOLLIN                 %7d  %8d  %18d\n", clients, woken, most)
+	woken, most = wakeups(unix.EPOLLIN | unix.EPOLLEXCLUSIVE)
+	fmt.Printf("EPOLLIN|EPOLLEXCLUSIVE  %7d  %8d  %18d\n", clients, woken, most)
 }
 
 // wakeups lets clients come one by one, each when all threads sleep, and returns
-// how often a thread was woken.
-func wakeups(events uint32) int {
+// how often a thread was woken, and how many clients one of them has had at most.
+func wakeups(events uint32) (woken int, most int32) {
 	l, addr := listen()
-	var accepted atomic.Int32
+	var accepted [threads]atomic.Int32 // by each
+	sum := func() (n int32) {
+		for i := range accepted {
+			n += accepted[i].Load()
+		}
+		return n
+	}
 	var tids []int
-	for range threads {
+	for i := range threads {
 		tid := make(chan int)
 		go func() {
 			runtime.LockOSThread()
 			tid <- unix.Gettid()
-			wait(l, events, &accepted)
+			wait(l, events, &accepted[i])
 		}()
 		tids = append(tids, <-tid)
 	}
@@ -51,7 +59,7 @@ func wakeups(events uint32) int {
 		c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		check("socket", err)
 		check("connect", unix.Connect(c, addr))
-		for deadline := time.Now().Add(limit); accepted.Load() <= n; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(limit); sum() <= n; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				log.Fatal("nobody accepts")
 			}
@@ -59,7 +67,10 @@ func wakeups(events uint32) int {
 		asleep(tids)
 		check("close", unix.Close(c))
 	}
-	return asleep(tids) - before
+	for i := range accepted {
+		most = max(most, accepted[i].Load())
+	}
+	return asleep(tids) - before, most
 }
 
 // wait is a thread: it sleeps until there is a client, and takes it.

@@ -32,7 +32,7 @@ var features = []feature{
 }
 
 // reported is the tools that the table names, besides Go and make.
-var reported = strings.Fields("nc strace ss ps redis-cli redis-benchmark haproxy g++ python3 perf tmux docker")
+var reported = strings.Fields("git nc strace ss ps redis-cli redis-benchmark haproxy g++ python3 perf tmux docker")
 
 // makeServer is what make runs a server with, by the target without its digit.
 var makeServer = map[string]string{"step": "", "trace": "strace", "count": "strace", "beyond": "haproxy"}
@@ -43,6 +43,7 @@ var (
 	exerciseFile = regexp.MustCompile(`^exercises/\d\d-[^/]*/README\.md$`)
 	namesPort    = regexp.MustCompile(`(?:localhost|127\.0\.0\.1)[ :/](\d{2,5})\b|\bport = :?(\d{2,5})\b`)
 	goServer     = regexp.MustCompile(`^\./(?:step\d|exercises/\d)`)
+	duration     = regexp.MustCompile(`^\d+[smh]?$`)
 	assignment   = regexp.MustCompile(`^[A-Za-z_]\w*=`)
 )
 
@@ -186,6 +187,9 @@ func (n *need) addCommands(line string) {
 		case command == "" && assignment.MatchString(token):
 		case command == "" && token == "sudo":
 			n.root = "yes"
+		case command == "timeout" && !strings.HasPrefix(token, "-") && !duration.MatchString(token) && token != "INT":
+			command = token // which it runs
+			n.addTool(command)
 		case command == "":
 			command = token
 			n.addTool(command)

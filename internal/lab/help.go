@@ -40,7 +40,35 @@ func (r *run) helpAbout(a []arg) error {
 		r.print("%s", wrap(text))
 		return nil
 	}
-	return misuse(a[0].column, "no command and no errno %q%s", a[0].text, didYouMean(a[0].text, commandNames(), "help lists the commands"))
+	if means := eventMeans[strings.TrimPrefix(name, "EPOLL")]; means != "" {
+		r.print("%s", wrap("EPOLL"+strings.TrimPrefix(name, "EPOLL")+": "+means+`. Read epoll_ctl(2) "DESCRIPTION".`))
+		return nil
+	}
+	var makers []string // of this call
+	for _, c := range Commands {
+		if strings.HasPrefix(c.Read, strings.ToLower(name)+"(") {
+			makers = append(makers, c.Name)
+		}
+	}
+	if makers != nil {
+		r.print("%s", wrap(strings.ToLower(name)+": see help "+strings.Join(makers, ", help ")+"."))
+		return nil
+	}
+	return misuse(a[0].column, "no command, errno, event or call %q%s", a[0].text, didYouMean(a[0].text, commandNames(), "help lists the commands"))
+}
+
+// eventMeans has the events by their names without EPOLL.
+var eventMeans = map[string]string{
+	"IN":        "a read would not sleep: bytes have come, or the end of the stream; of a listener, a client",
+	"OUT":       "a write would not sleep: there is room",
+	"RDHUP":     "the peer will send no more",
+	"PRI":       "something urgent has come: see poll(2)",
+	"ERR":       "an error waits for the next call. It is always reported",
+	"HUP":       "both directions are closed, or the other end of a pipe. It is always reported",
+	"ET":        "edge-triggered: a change is reported once, and not the state again and again",
+	"ONESHOT":   "after one report the entry is silent, until mod arms it again",
+	"EXCLUSIVE": "of several instances that watch the same thing, not all are woken",
+	"WAKEUP":    "the machine does not go to sleep while the event is dealt with",
 }
 
 // explain says what an errno means, if possible after the last call.

@@ -254,7 +254,7 @@ func TestAlarm(t *testing.T) {
 	}
 	answer(t, s, "alarm 0")
 	r := s.Do(t.Context(), "read a")
-	if r.Err == nil || r.Err.Kind != Asleep || !slices.Contains(r.Lines, "--- SIGALRM ---") {
+	if r.Err == nil || r.Err.Kind != Asleep || !slices.Contains(r.Lines, "--- SIGALRM --- and it slept on, by SA_RESTART, until the lab ended it") {
 		t.Errorf("read was not restarted: %+v", r)
 	}
 	// An alarm is for calls that sleep, and for one of them.
@@ -354,6 +354,7 @@ func TestRun(t *testing.T) {
 		{"a failed call is none", "epoll e\nwait e 0\nexpect EINVAL", Options{}, "epoll_create1(EPOLL_CLOEXEC) = e\nepoll_wait(e, ..., 0, 0) = -1 EINVAL (Invalid argument)\n", ""},
 		{"expect", "epoll e\nexpect = f\n", Options{Name: "x.lab"}, "epoll_create1(EPOLL_CLOEXEC) = e\n", `x.lab:2:8: expected "= f", but the answer was "epoll_create1(EPOLL_CLOEXEC) = e"`},
 		{"keep going", "wiat e\nexpect x\nepoll e", Options{Name: "x.lab", KeepGoing: true}, "lab: column 1: no command \"wiat\"; did you mean wait?\nlab: column 8: expected \"x\", but the answer was \"\"\nepoll_create1(EPOLL_CLOEXEC) = e\n", `x.lab:2:8: expected "x", but the answer was ""`},
+		{"a transcript", "lab> epoll e\nepoll_create1(EPOLL_CLOEXEC) = e\n", Options{}, "epoll_create1(EPOLL_CLOEXEC) = e\n", ""},
 		{"quit", "quit\nwiat", Options{}, "", ""},
 		{"a very long line", "epoll e\nwrite e " + strings.Repeat("x", 1<<17), Options{Name: "x.lab"}, "epoll_create1(EPOLL_CLOEXEC) = e\n", "x.lab:2: bufio.Scanner: token too long"},
 	} {

@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -184,8 +185,15 @@ func (s *Session) Do(ctx context.Context, line string) Result {
 	return r
 }
 
+// answered matches what the kernel has answered in a transcript.
+var answered = regexp.MustCompile(`^\w+\(.*\) += `)
+
 func (s *Session) do(ctx context.Context, line string) Result {
 	r := &run{Session: s, ctx: ctx}
+	line = strings.TrimPrefix(line, Prompt) // it was copied from a transcript
+	if answered.MatchString(line) {
+		return r.Result
+	}
 	words, err := split(line)
 	if err == nil && len(words) > 0 {
 		var do func(*run, []arg) error
@@ -211,6 +219,7 @@ type run struct {
 	ctx       context.Context
 	overslept bool // a call was interrupted because patience was at its end
 	signalled bool // SIGALRM was sent during a call
+	ended     bool // a call was interrupted by wakeUp, whatever for
 }
 
 // made counts a call and describes it.
@@ -249,7 +258,11 @@ func (r *run) show(c Call) {
 	r.print("%v", c)
 	if r.signalled {
 		r.signalled = false
-		r.print("--- SIGALRM ---")
+		text := "--- SIGALRM ---"
+		if r.ended {
+			text += " and it slept on, by SA_RESTART, until the lab ended it"
+		}
+		r.print("%s", text)
 	}
 }
 

@@ -60,7 +60,8 @@ func (r *run) sleep(forever bool, call func() (int, error)) (int, error) {
 	n, err := call()
 	stopInterrupt()
 	stopAlarm()
-	r.overslept = err == unix.EINTR && context.Cause(ctx) == errPatience
+	r.ended = err == unix.EINTR && ctx.Err() != nil
+	r.overslept = r.ended && context.Cause(ctx) == errPatience
 	return n, err
 }
 
