@@ -269,10 +269,10 @@ func TestWhatRemains(t *testing.T) {
 		{"A", []exam.Verdict{exam.Error, exam.Fail}, "Not yet: A. And B passed before the change.", "failed: B; no verdict: A", errFailed},
 		{"A", []exam.Verdict{exam.Pass, exam.Fail}, "A passes now. But another promise is broken: B passed before the change.", "failed: B", errFailed},
 		{"", []exam.Verdict{exam.Pass, exam.Fail}, "Not yet: B passed before the change.", "failed: B", errFailed},
-		{"A", []exam.Verdict{exam.Skip, exam.Pass}, "All that could be tried is passed. What it is about cannot be tried here: A lacks it.",
-			"not tried here: A lacks it", errNotGraded},
-		{"A", []exam.Verdict{exam.Skip, exam.Fail}, "Not yet: B passed before the change. What it is about cannot be tried here: A lacks it.",
-			"failed: B; not tried here: A lacks it", errFailed},
+		{"A", []exam.Verdict{exam.Skip, exam.Pass}, "All that could be tried is passed. Not tried: A (lacks it).",
+			"not tried: A (lacks it)", errNotGraded},
+		{"A", []exam.Verdict{exam.Skip, exam.Fail}, "Not yet: B passed before the change. Not tried: A (lacks it).",
+			"failed: B; not tried: A (lacks it)", errFailed},
 		{"A", []exam.Verdict{exam.Pass, exam.Skip}, "", "passed", nil},
 	} {
 		e := &exercise{MustNotFail: strings.Fields(tt.about)}

@@ -59,7 +59,7 @@ func (e *exercise) passes(r *exam.Report) bool { return r.Passed() && e.untried(
 func (e *exercise) untried(r *exam.Report) (list []string) {
 	for _, res := range r.Results {
 		if res.Verdict == exam.Skip && slices.Contains(e.MustNotFail, res.ID) {
-			list = append(list, res.ID+" "+res.Reason)
+			list = append(list, fmt.Sprintf("%s (%s)", res.ID, res.Reason))
 		}
 	}
 	return list
@@ -225,7 +225,7 @@ func (o *outcome) word() string {
 		said = append(said, "no verdict: "+strings.Join(list, " "))
 	}
 	for _, u := range o.Untried {
-		said = append(said, "not tried here: "+u)
+		said = append(said, "not tried: "+u)
 	}
 	return cmp.Or(strings.Join(said, "; "), string(o.State))
 }
@@ -329,7 +329,7 @@ func (e *exercise) remaining(o *outcome) string {
 			strings.Join(e.MustNotFail, " "), strings.Join(broken, " "))
 	}
 	if len(o.Untried) > 0 {
-		text += " What it is about cannot be tried here: " + strings.Join(o.Untried, "; ") + "."
+		text += " Not tried: " + strings.Join(o.Untried, "; ") + "."
 	}
 	return text
 }

@@ -134,6 +134,7 @@ func oneAtATime(s *session) error {
 // transfer sends n bytes, without reading until the server takes no more; then
 // it reads, at its pace, while the rest is sent.
 func (s *session) transfer(c *client, n int, pace func()) error {
+	before, owed := c.got, c.sent-c.got
 	offered, err := c.offer(n)
 	if err != nil {
 		s.note("sent", "%d bytes without reading, then: %v", offered, err)
@@ -150,13 +151,12 @@ func (s *session) transfer(c *client, n int, pace func()) error {
 		}
 		rest <- err
 	}()
-	err = c.receive(n, limits.silence, pace)
+	err = c.receive(owed+n, limits.silence, pace)
 	if err != nil {
-		s.note("got back", "%v", c.outcome(0, n, err))
+		s.note("got back", "%v", c.outcome(before, owed+n, err))
 		s.note("server", "%s", s.state()) // before the sender gives up
-		if err == errSilence && s.sleepsOn(c) {
-			s.usually = "no event will come for the bytes that are unread: their one edge is used up, " +
-				"or after EAGAIN nobody asked for EPOLLOUT or, later, for EPOLLIN again"
+		if err == errSilence {
+			s.leftUnread(c)
 		}
 		c.SetDeadline(time.Now())
 		<-rest
@@ -165,11 +165,21 @@ func (s *session) transfer(c *client, n int, pace func()) error {
 	return <-rest
 }
 
-// sleepsOn tells whether the server waits for events while bytes of c are unread.
-func (s *session) sleepsOn(c *client) bool {
+// leftUnread says what is usually wrong if bytes of c are unread and nothing
+// comes back.
+func (s *session) leftUnread(c *client) {
 	socks, err := sockets()
 	end, found := c.serverEnd(socks)
-	return err == nil && found && end.RxQueue > 0 && strings.HasPrefix(s.server.doing(), "asleep in epoll")
+	if err != nil || !found || end.RxQueue == 0 {
+		return
+	}
+	switch doing := s.server.doing(); {
+	case strings.HasPrefix(doing, "asleep in epoll"):
+		s.usually = "no event will come for the bytes that are unread: their one edge is used up, " +
+			"or after EAGAIN nobody asked for EPOLLOUT or, later, for EPOLLIN again"
+	case doing == "running":
+		s.usually = "it is awake and does not read what has come: after EAGAIN, writing was not taken up again, or reading was not"
+	}
 }
 
 func lostBytes(s *session) error {
@@ -335,6 +345,9 @@ func halfClose(s *session) error {
 // owed wants all that c has sent, and then the end.
 func (s *session) owed(c *client, d time.Duration, pace func()) error {
 	if err := c.receive(c.sent-c.got, d, pace); err != nil {
+		if err == errSilence {
+			s.leftUnread(c)
+		}
 		return c.outcome(0, c.sent, err)
 	}
 	if err := c.eof(d); err != nil {
@@ -607,6 +620,7 @@ func starved(s *session) error {
 	each := took / time.Duration(rounds)
 	s.note("the third", "was answered %d times, on average after %v, in which the others got %d KiB",
 		rounds, each.Round(10*time.Microsecond), first/rounds>>10)
+	s.note("want", "at most %d KiB, and %v", limits.unfair>>10, limits.prompt)
 	if first/rounds > limits.unfair || each > limits.prompt {
 		return errFailed
 	}
@@ -820,6 +834,9 @@ func fdLeak(s *session) error {
 				return 0, s.fail("clients", "%d more came, and went with unread data, then: %v", i, err)
 			}
 		}
+		if err := s.stallAndReset(limits.stalling); err != nil {
+			return 0, err
+		}
 		after := s.server.descriptors()
 		for deadline := time.Now().Add(limits.silence); after > before+limits.leak && time.Now().Before(deadline); {
 			time.Sleep(10 * time.Millisecond)
@@ -838,7 +855,7 @@ func fdLeak(s *session) error {
 			return err
 		}
 	}
-	s.note("clients", "%d came and went, %d more went with unread data", limits.churn, limits.unread)
+	s.note("clients", "%d came and went, %d more went with unread data, %d while they were owed something", limits.churn, limits.unread, limits.stalling)
 	s.note("open", "%d descriptors before, %d after", before, after)
 	if how, dead := s.server.died(); dead {
 		return s.fail("server", "died: %s", how)
@@ -848,6 +865,31 @@ func fdLeak(s *session) error {
 	}
 	if _, spin := s.share(500 * time.Millisecond); idle < limits.spinCPU && spin >= limits.spinCPU {
 		return s.fail("CPU", "wanted %.0f %% of the time, with no client at all", spin*100)
+	}
+	return nil
+}
+
+// stallAndReset connects n clients that read nothing, until the server can write
+// nothing more to them, and then resets them: the next write(2) fails.
+func (s *session) stallAndReset(n int) error {
+	stalled, errs := make([]*client, n), make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if stalled[i], errs[i] = s.dial(limits.tiny); errs[i] == nil {
+				_, errs[i] = stalled[i].offer(limits.message)
+			}
+		})
+	}
+	wg.Wait()
+	for _, c := range stalled {
+		if c != nil {
+			c.reset()
+			s.forget(c)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return s.fail("clients", "were to send until the server takes no more: %v", err)
 	}
 	return nil
 }
@@ -979,31 +1021,72 @@ func edgeLost(s *session) error {
 		}
 	}
 	for range 4 {
-		before := c.got
-		send := func() error { return c.send(limits.edge, limits.reply) }
-		how := "in one piece"
-		if s.start == nil {
-			err = send()
-		} else {
-			// While the server is stopped, all of it arrives: one edge.
-			how = "while the server was stopped"
-			s.awaitSleep()
-			err = s.pause(send)
+		if err := s.oneEdge(c, limits.edge); err != nil {
+			return err
 		}
-		if err == nil {
-			err = c.receive(limits.edge, limits.silence, nil)
-		}
-		if err == nil {
-			continue
-		}
-		if s.start != nil {
-			if _, dead := s.server.dies(); dead {
-				return &skip{"the server does not survive SIGSTOP and SIGCONT: see DIED_ON_SIGNAL"}
-			}
-		}
-		s.note("sent", "%d bytes %s, and nothing after them", limits.edge, how)
-		return s.fail("got back", "%v", c.outcome(before, limits.edge, err))
 	}
 	s.note("sent", "4 times %d bytes in one edge, and nothing after them: all came back", limits.edge)
+	if s.start == nil {
+		return nil
+	}
+	// And as much as one edge can be, for a loop that has a limit of its own: a
+	// connection that begins with a flood gets the most room.
+	s.forget(c) // the server may serve one client at a time
+	most := 0
+	for range 2 {
+		c, err := s.served()
+		if err != nil {
+			return err
+		}
+		if err := s.pause(func() error { _, err := c.offer(limits.flood); return err }); err != nil {
+			return err
+		}
+		facts := s.facts
+		if err := s.transfer(c, limits.message, nil); err != nil {
+			return err
+		}
+		s.facts = facts // that was only to find more room
+		n := max(limits.edge, min(c.window(), limits.message))
+		if err := s.oneEdge(c, n); err != nil {
+			return err
+		}
+		s.forget(c)
+		most = max(most, n)
+	}
+	s.note("then", "on 2 more connections, up to %d bytes in one edge", most)
 	return nil
+}
+
+// oneEdge sends n bytes, which make one edge if we can stop the server, and wants
+// them back.
+func (s *session) oneEdge(c *client, n int) error {
+	before := c.got
+	send := func() error { return c.send(n, limits.reply) }
+	how, err := "in one piece", error(nil)
+	if s.start == nil {
+		err = send()
+	} else {
+		how = "while the server was stopped"
+		s.awaitSleep()
+		err = s.pause(func() error {
+			if err := send(); err != nil {
+				return err
+			}
+			s.awaitArrival(limits.stalled, c) // what is still under way would be an edge of its own
+			return nil
+		})
+	}
+	if err == nil {
+		err = c.receive(n, limits.silence, nil)
+	}
+	if err == nil {
+		return nil
+	}
+	if s.start != nil {
+		if _, dead := s.server.dies(); dead {
+			return &skip{"the server does not survive SIGSTOP and SIGCONT: see DIED_ON_SIGNAL"}
+		}
+	}
+	s.note("sent", "%d bytes %s, and nothing after them", n, how)
+	return s.fail("got back", "%v", c.outcome(before, n, err))
 }

@@ -247,6 +247,20 @@ func (c *client) serverEnd(socks []procfs.Socket) (procfs.Socket, bool) {
 	return procfs.Socket{}, false
 }
 
+// window is how many bytes the server's kernel has said that it has room for.
+func (c *client) window() (n int) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n = int(info.Snd_wnd) // 0 before Linux 5.4
+		}
+	})
+	return n
+}
+
 // unread is how many bytes lie in c's receive queue.
 func (c *client) unread(socks []procfs.Socket) int {
 	me := c.LocalAddr().(*net.TCPAddr).AddrPort()

@@ -59,6 +59,12 @@ func (s *session) assemble() (*audience, error) {
 			a.unread = append(a.unread, c)
 		}
 	}
+	for range 8 { // its receive queue grows with use
+		last := a.unread[len(a.unread)-1]
+		if err := last.echo(limits.edge, limits.reply); err != nil {
+			return nil, err
+		}
+	}
 	var err error
 	if a.slow, err = s.dial(0); err != nil {
 		return nil, err
@@ -87,7 +93,11 @@ func (s *session) neverReads() (*client, error) {
 // clients, and the signal.
 func (s *session) lastMessages(a *audience) error {
 	for i, c := range a.unread {
-		if err := c.send(pingSize+i*10_000, limits.reply); err != nil {
+		n := pingSize + i*10_000
+		if i == len(a.unread)-1 { // more than a round of anybody's
+			n = max(n, min(c.window(), 2<<20))
+		}
+		if err := c.send(n, limits.reply); err != nil {
 			return err
 		}
 	}
@@ -101,7 +111,7 @@ func (s *session) lastMessages(a *audience) error {
 		}
 		a.waiting = append(a.waiting, c)
 	}
-	if err := s.awaitArrival(append(a.waiting, a.unread...)...); err != nil {
+	if err := s.awaitArrival(limits.reply, append(a.waiting, a.unread...)...); err != nil {
 		return err
 	}
 	s.note("SIGTERM", "with %d clients idle, %d whose last message was not read yet, %d not accepted yet, and 2 that did not read",
@@ -113,8 +123,8 @@ func (s *session) lastMessages(a *audience) error {
 
 // awaitArrival waits until all that the clients have sent, and not got back, is
 // in the receive queues of a server that is stopped.
-func (s *session) awaitArrival(clients ...*client) error {
-	for deadline := time.Now().Add(limits.reply); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+func (s *session) awaitArrival(d time.Duration, clients ...*client) error {
+	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		socks, err := sockets()
 		if err != nil {
 			return err
@@ -139,6 +149,9 @@ func (s *session) lastAnswer(c *client, who, usually string) error {
 	if err != nil {
 		err = c.outcome(before, c.sent-before, err)
 	} else if err = c.eof(limits.reply); err != nil {
+		if err == errSilence {
+			usually = "whoever has been answered is not closed: a read(2) that says EAGAIN is the end of what is owed"
+		}
 		err = fmt.Errorf("all %d bytes, and then instead of EOF: %w", c.sent-before, silent(err, limits.reply))
 	}
 	if err == nil {

@@ -39,6 +39,7 @@ var limits = struct {
 	burstTime    time.Duration
 	churn        int           // clients that come and go
 	unread       int           // clients that go with unread data
+	stalling     int           // clients that go while they are owed something
 	leak         int           // descriptors that may be more after that
 	resets       int           // clients that go with a RST
 	term         time.Duration // from SIGTERM to the end
@@ -88,7 +89,7 @@ var limits = struct {
 	message: 16 << 20, flood: 64 << 20, growth: 24 << 20, tiny: 16 << 10, sip: 32 << 10, edge: 256 << 10, fair: 3 << 20, unfair: 10 << 20,
 	idle: 1000, watch: 2 * time.Second, idleCPU: 0.02, spinCPU: 0.5,
 	fewFDs: 32, manyFDs: 60, queued: 200, burst: 5000, burstTime: 14 * time.Second,
-	churn: 2000, unread: 150, leak: 5, resets: 60,
+	churn: 2000, unread: 150, stalling: 12, leak: 5, resets: 60,
 	term: 2500 * time.Millisecond, oneThread: 0.95, oneThreadCPU: 0.5,
 	longLine: 300_000, manyLines: 10_000,
 	crowd: 5000, tooSoon: 1900 * time.Millisecond, tooLate: 3500 * time.Millisecond,
@@ -214,7 +215,7 @@ var Checks = []Check{
 	},
 	{
 		ID: "STARVED", Title: "clients that never stop sending leave room for others", For: everybody, run: starved,
-		Usually: "one client is read until EAGAIN, which never comes",
+		Usually: "one client is read until EAGAIN, which never comes; or the loop goes on with those it knows, and does not ask who else is ready",
 		Reread:  []string{`epoll(7) "Possible pitfalls and ways to avoid them"`}, Chapter: chapter4,
 	},
 	{
@@ -249,7 +250,7 @@ var Checks = []Check{
 	},
 	{
 		ID: "EDGE_LOST", Title: "much data in one edge, then silence: all of it is answered", For: everybody, run: edgeLost,
-		Usually: "one read(2) for each edge: what it left is only noticed when more arrives",
+		Usually: "one read(2) for each edge: what it left is only noticed when more arrives; or the loop sleeps although it knows of work",
 		Reread:  []string{`epoll(7) "Level-triggered and edge-triggered"`, `epoll(7) "Questions and answers"`}, Chapter: chapter4,
 	},
 	{

@@ -82,7 +82,7 @@ func (st Style) field(b *strings.Builder, label, text string) {
 		}
 		return
 	}
-	st.wrap(b, fmt.Sprintf("      %-10s", label), 16, text)
+	st.wrap(b, fmt.Sprintf("      %-9s ", label), 16, text)
 }
 
 // wrap writes text behind a head that ends at column indent, and goes on at
