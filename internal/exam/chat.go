@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"epoll-step-by-step/internal/procfs"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -496,7 +498,7 @@ func chatSlowReader(s *session) error {
 				return err
 			}
 		}
-		if next, err = s.speech(speaker, readers, next, thrown); err != nil {
+		if next, err = s.speech(limits.breath, speaker, readers, next, thrown); err != nil {
 			s.note("said", "%d bytes, by one of the four", total)
 			s.usually = "everybody waits for the one that does not read, or what it misses is missed by others, too"
 			return err
@@ -511,7 +513,76 @@ func chatSlowReader(s *session) error {
 	if err := s.restsInCrowd("with one client that reads nothing"); err != nil {
 		return err
 	}
-	return s.catchesUp(gets, speaker, readers, next, thrown)
+	if err := s.catchesUp(gets, speaker, readers, next, thrown); err != nil {
+		return err
+	}
+	return s.leavesBehind(speaker, readers, next+1, thrown)
+}
+
+// leavesBehind has a client end its stream while lines wait for it that the kernel
+// has no room for, fewer than it may be behind: it still gets them.
+func (s *session) leavesBehind(speaker *talker, readers []*talker, next int, thrown map[string]bool) error {
+	late, err := s.join("late", limits.tiny)
+	if err != nil {
+		return err
+	}
+	all := append([]*talker{speaker}, readers...)
+	for _, t := range all {
+		if problem := t.hears(joined("late")); problem != "" {
+			return s.fail(t.name, "heard %s", problem)
+		}
+	}
+	first, behind, said := next, 0, 0
+	for said < limits.said && behind < limits.behind {
+		size := limits.breath
+		if behind > 0 {
+			size /= 4 // the kernel may still find some room: little by little
+		}
+		if next, err = s.speech(size, speaker, readers, next, thrown); err != nil {
+			return err
+		}
+		s.awaitSleep()
+		socks, err := sockets()
+		if err != nil {
+			return err
+		}
+		end, found := late.serverEnd(socks)
+		if !found {
+			return s.fail("late", "who had not read yet, was cut off when no more than %d bytes were waiting", behind+size)
+		}
+		said = (next - first) * len(says("speaker", speechLine(0)))
+		behind = said - end.TxQueue - late.unread(socks)
+	}
+	if err := late.CloseWrite(); err != nil {
+		return plain(err)
+	}
+	// Time to see that and to make the mistake, before there is room again.
+	for deadline := time.Now().Add(limits.stalled); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		socks, err := sockets()
+		if end, found := late.serverEnd(socks); err == nil && (!found || end.State != procfs.TCPEstablished && end.State != procfs.TCPCloseWait) {
+			break
+		}
+	}
+	s.note("late", "joined, read nothing, and called shutdown(SHUT_WR) when %d bytes were said that the kernel had no room for", behind)
+	gets := &listener{talker: late, next: first}
+	err = gets.read(s, next-first)
+	if err == nil {
+		if _, end := late.line(limits.reply); end != io.EOF {
+			return s.fail("late", "then read all %d lines, and no EOF", next-first)
+		}
+	} else if err != io.EOF && err != errSilence {
+		return err
+	}
+	if gets.heard < next-first {
+		s.usually = "read(2) returned 0 and the connection was closed with lines still pending"
+		return s.fail("late", "then read %d of the %d lines that had been said", gets.heard, next-first)
+	}
+	for _, t := range all {
+		if problem := t.hears(left("late")); problem != "" {
+			return s.fail(t.name, "heard %s", problem)
+		}
+	}
+	return nil
 }
 
 // speechLine is line i of the one who speaks. A line that is put together of two
@@ -521,10 +592,11 @@ func speechLine(i int) string {
 	return text + strings.Repeat(text, 100)
 }
 
-// speech is one burst of lines, from line next on, and each reader hears it.
-func (s *session) speech(speaker *talker, readers []*talker, next int, thrown map[string]bool) (int, error) {
+// speech is a burst of lines, so many bytes, from line next on, and each reader
+// hears it.
+func (s *session) speech(size int, speaker *talker, readers []*talker, next int, thrown map[string]bool) (int, error) {
 	var said, heard bytes.Buffer
-	for ; said.Len() < limits.breath; next++ {
+	for ; said.Len() < size; next++ {
 		said.WriteString(speechLine(next) + "\n")
 		heard.WriteString(says("speaker", speechLine(next)))
 	}
@@ -609,7 +681,7 @@ func (s *session) catchesUp(slow *listener, speaker *talker, readers []*talker, 
 	switch err {
 	case io.EOF:
 		s.note("slow", "then read %d of %d lines, and its connection had ended", slow.heard, said)
-		for _, t := range readers {
+		for _, t := range append(readers, speaker) {
 			if thrown[t.name] {
 				continue
 			}
@@ -629,7 +701,13 @@ func (s *session) catchesUp(slow *listener, speaker *talker, readers []*talker, 
 	if err := slow.read(s, 1); err == errSilence || err == io.EOF {
 		s.usually = "a client that was full once is never written to again: EPOLLOUT says when there is room"
 		return s.fail("slow", "was still connected and had read everything; then one more line was said, and it heard nothing")
-	} else {
+	} else if err != nil {
 		return err
 	}
+	for _, t := range readers {
+		if problem := t.hears(says("speaker", speechLine(said))); problem != "" {
+			return s.fail(t.name, "heard %s", problem)
+		}
+	}
+	return nil
 }

@@ -118,6 +118,7 @@ var wrongServers = []struct {
 	{"CHAT_SLOW_READER", "chat-all-wait", exam.Chat, ""},
 	{"CHAT_SLOW_READER", "chat-all-miss", exam.Chat, ""},
 	{"CHAT_SLOW_READER", "chat-deaf", exam.Chat, ""},
+	{"CHAT_SLOW_READER", "chat-late", exam.Chat, ""},
 	{"REDIS_WRONG_REPLY", "redis-text", exam.Redis, "REDIS_SPLIT"},
 	{"REDIS_SPLIT", "redis-line-is-read", exam.Redis, "REDIS_PROTOCOL_ERROR"},
 	{"REDIS_SPLIT", "redis-shared-input", exam.Redis, "REDIS_WRONG_REPLY REDIS_PROTOCOL_ERROR REDIS_UNREAD_REPLIES"},
