@@ -1029,23 +1029,14 @@ func edgeLost(s *session) error {
 	if s.start == nil {
 		return nil
 	}
-	// And as much as one edge can be, for a loop that has a limit of its own: a
-	// connection that begins with a flood gets the most room.
+	// And as much as one edge can be, for a loop that has a limit of its own.
 	s.forget(c) // the server may serve one client at a time
 	most := 0
 	for range 2 {
-		c, err := s.served()
+		c, err := s.roomy()
 		if err != nil {
 			return err
 		}
-		if err := s.pause(func() error { _, err := c.offer(limits.flood); return err }); err != nil {
-			return err
-		}
-		facts := s.facts
-		if err := s.transfer(c, limits.message, nil); err != nil {
-			return err
-		}
-		s.facts = facts // that was only to find more room
 		n := max(limits.edge, min(c.window(), limits.message))
 		if err := s.oneEdge(c, n); err != nil {
 			return err
@@ -1055,6 +1046,24 @@ func edgeLost(s *session) error {
 	}
 	s.note("then", "on 2 more connections, up to %d bytes in one edge", most)
 	return nil
+}
+
+// roomy connects a client for which the server's kernel has much room: a connection
+// that begins with a flood gets the most. See [client.window].
+func (s *session) roomy() (*client, error) {
+	c, err := s.served()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.pause(func() error { _, err := c.offer(limits.flood); return err }); err != nil {
+		return nil, err
+	}
+	facts := s.facts
+	if err := s.transfer(c, limits.message, nil); err != nil {
+		return nil, err
+	}
+	s.facts = facts
+	return c, nil
 }
 
 // oneEdge sends n bytes, which make one edge if we can stop the server, and wants

@@ -49,7 +49,11 @@ func droppedOnTerm(s *session) error {
 func (s *session) assemble() (*audience, error) {
 	a := new(audience)
 	for i := range 14 {
-		c, err := s.served()
+		connect := s.served
+		if i == 13 {
+			connect = s.roomy
+		}
+		c, err := connect()
 		if err != nil {
 			return nil, err
 		}
@@ -57,12 +61,6 @@ func (s *session) assemble() (*audience, error) {
 			a.idle = append(a.idle, c)
 		} else {
 			a.unread = append(a.unread, c)
-		}
-	}
-	for range 8 { // its receive queue grows with use
-		last := a.unread[len(a.unread)-1]
-		if err := last.echo(limits.edge, limits.reply); err != nil {
-			return nil, err
 		}
 	}
 	var err error
@@ -92,8 +90,9 @@ func (s *session) neverReads() (*client, error) {
 // lastMessages sends what the server is to find when it goes on: messages, more
 // clients, and the signal.
 func (s *session) lastMessages(a *audience) error {
+	n := 0
 	for i, c := range a.unread {
-		n := pingSize + i*10_000
+		n = pingSize + i*10_000
 		if i == len(a.unread)-1 { // more than a round of anybody's
 			n = max(n, min(c.window(), 2<<20))
 		}
@@ -114,8 +113,8 @@ func (s *session) lastMessages(a *audience) error {
 	if err := s.awaitArrival(limits.reply, append(a.waiting, a.unread...)...); err != nil {
 		return err
 	}
-	s.note("SIGTERM", "with %d clients idle, %d whose last message was not read yet, %d not accepted yet, and 2 that did not read",
-		len(a.idle), len(a.unread), len(a.waiting))
+	s.note("SIGTERM", "with %d clients idle, %d whose last message, of up to %d bytes, was not read yet, %d not accepted yet, and 2 that did not read",
+		len(a.idle), len(a.unread), n, len(a.waiting))
 	err := s.server.signal(unix.SIGTERM)
 	a.signalled = time.Now()
 	return err
