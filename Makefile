@@ -48,7 +48,8 @@ help: ## this list
 ## step1..step4: run a step [ADDR=127.0.0.1:6379]; talk to it: nc localhost 6379
 $(foreach n,$(STEPS),step$(n)): step%:
 	@go build -o bin/$(STEP$*) ./$(STEP$*)
-	@trap 'sleep 0.1' INT; bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
+	@trap 'sleep 0.1' INT; bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128 \
+		|| { echo "make says -addr for you: make step$* ADDR=127.0.0.1:7000"; exit 1; }
 
 ## trace1..trace4: run a step under strace: its calls on sockets and epoll [ADDR=]
 $(foreach n,$(STEPS),trace$(n)): trace%: strace

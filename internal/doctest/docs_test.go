@@ -25,6 +25,7 @@ func TestDocs(t *testing.T) {
 	prepare(t.Context())
 	for _, file := range documents(".") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
 			doc, err := read(file)
 			if err != nil {
 				t.Fatal(err)

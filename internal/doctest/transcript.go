@@ -29,7 +29,7 @@ import (
 // How long to wait, at most, for something to be printed and for a command to
 // end; and how long a silence is one.
 var limits = struct{ print, end, partial, nothing, last time.Duration }{
-	20 * time.Second, 120 * time.Second, 200 * time.Millisecond, 500 * time.Millisecond, 200 * time.Millisecond,
+	60 * time.Second, 300 * time.Second, 200 * time.Millisecond, 500 * time.Millisecond, 200 * time.Millisecond,
 }
 
 const (

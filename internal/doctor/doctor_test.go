@@ -203,12 +203,12 @@ func TestReportOfPresentTools(t *testing.T) {
 	}
 }
 
-func TestInstallIsSilentWhenAllIsThere(t *testing.T) {
+func TestInstallWhenAllIsThere(t *testing.T) {
 	dir := onlyPath(t)
 	putAll(t, dir, "tmux") // which setup leaves alone
 	put(t, dir, "apt-get", "echo apt-get was run >&2; exit 100")
-	if out, err := runInstall(); out+err != "" {
-		t.Errorf("printed %q and %q, want nothing", out, err)
+	if out, err := runInstall(); out != "setup: nothing is missing\n" || err != "" {
+		t.Errorf("printed %q and %q", out, err)
 	}
 }
 

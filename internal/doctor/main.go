@@ -113,7 +113,7 @@ func verdict(count map[string]int, missing int) (sentence string, exit int) {
 	case count[warn] > 0:
 		return "The steps run, but look at what is marked warn.", 0
 	}
-	return "All is well. Begin with: make step1", 0
+	return "All is well. Begin with docs/README.md", 0
 }
 
 func kernel(release, arch string) finding {
@@ -186,6 +186,9 @@ func port(addr string) finding {
 	f.todo = []string{"  " + clip(command, 54), fmt.Sprintf("stop it: kill %d", pid)}
 	if strings.Contains(command, "redis-server") {
 		f.todo[1] = "stop it: sudo systemctl stop redis-server"
+	}
+	if p, err := procfs.Stat(pid); err == nil && p.State == 'T' {
+		f.todo[1] = fmt.Sprintf("it is stopped, by Ctrl-Z: fg and Ctrl-C, or kill -9 %d", pid)
 	}
 	if pid == 0 {
 		f.found = addr + " is taken; you may not see by whom"

@@ -102,8 +102,8 @@ func absent() []tool {
 	})
 }
 
-// install gets what is missing, or says how to. It is silent, and quick, when
-// everything is there: every make test runs it.
+// install gets what is missing, or says how to. It is quick when everything is
+// there: every make test runs it.
 func install(stdout, stderr io.Writer) {
 	missing := absent()
 	if len(missing) > 0 && cut() {
@@ -111,6 +111,7 @@ func install(stdout, stderr io.Writer) {
 		missing = slices.DeleteFunc(missing, tool.isPage)
 	}
 	if len(missing) == 0 {
+		fmt.Fprintln(stdout, "setup: nothing is missing")
 		return
 	}
 	why := apt(missing, stdout, stderr)
