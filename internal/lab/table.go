@@ -93,7 +93,7 @@ func init() { // not an initial value: help refers to the table
 			"", []form{{"MS", (*run).pause}}},
 		{"expect", "the last answer must contain TEXT", "In a script it is an error if it does not. Quotes are for a TEXT with blanks at its ends.",
 			"", []form{{"TEXT…", (*run).expect}}},
-		{"help", "this list, a command, errno, event, call", "",
+		{"help", "this list, or what wait or EAGAIN means", "A WORD is a command, or the name of an error, an event or a call.",
 			"", []form{{"", (*run).help}, {"WORD", (*run).helpAbout}}},
 		{"quit", "leave", "",
 			"", []form{{"", (*run).quit}}},
