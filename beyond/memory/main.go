@@ -36,6 +36,9 @@ func main() {
 	pid := listener(addr)
 	var limit unix.Rlimit // Go has made the soft one the hard one
 	check("getrlimit", unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	if limit.Cur <= spare {
+		log.Fatalf("%d descriptors are too few: ulimit -n 20000", limit.Cur)
+	}
 
 	fmt.Println("connections  the process      each    the kernel     each")
 	rss, slab := resident(pid), slab()
@@ -43,7 +46,9 @@ func main() {
 	var clients []int
 	var user, kernel int // bytes each
 	for _, n := range stages {
-		n = min(n, int(limit.Cur)-spare)
+		if n = min(n, int(limit.Cur)-spare); n <= len(clients) {
+			break
+		}
 		for len(clients) < n {
 			clients = append(clients, connect(addr))
 		}
