@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -39,7 +40,15 @@ func noReply(s *session) error {
 			return s.fail("got back", "%v", c.outcome(before, 1, err))
 		}
 	}
-	s.note("sent", "16 bytes, 3 bytes, 256 times 1 byte: all answered")
+	// And what fills a buffer to its last byte.
+	for n := 1 << 10; n <= 64<<10; n *= 2 {
+		before := c.got
+		if err := c.echo(n, limits.reply); err != nil {
+			s.note("sent", "%d bytes, and nothing after them", n)
+			return s.fail("got back", "%v", c.outcome(before, n, err))
+		}
+	}
+	s.note("sent", "16 bytes, 3 bytes, 256 times 1 byte, 1 to 64 KiB: all answered")
 	return nil
 }
 
@@ -417,9 +426,9 @@ func diedOutOfFDs(s *session) error {
 	if how, dead := s.server.died(); dead {
 		return s.fail("server", "died: %s", how)
 	}
-	before := first.got
-	if err := first.ping(limits.newcomer); err != nil {
-		return s.fail("the first", "client sent 16 bytes and got %v", first.outcome(before, pingSize, err))
+	if _, err := first.pingWithin(limits.prompt); err != nil {
+		s.usually = "the loop waits for a descriptor, and its clients wait with it"
+		return s.fail("the first", "client sent 16 bytes %v", err)
 	}
 	return nil
 }
@@ -490,7 +499,11 @@ func busyLoop(s *session) error {
 			return s.fail("clients", "%d connected, then: %v", i, err)
 		}
 	}
-	s.note("clients", "%d connected, silent", limits.idle)
+	recovered, err := s.recovered()
+	if err != nil {
+		return err
+	}
+	s.note("clients", "%d connected, silent%s", limits.idle, map[bool]string{true: "; and one that had not read for a while, and then all"}[recovered != nil])
 	if !s.idles(limits.watch) {
 		return errFailed
 	}
@@ -510,6 +523,27 @@ func busyLoop(s *session) error {
 	}
 	s.usually = "an event is asked for that nobody serves while a client is owed something: level-triggered, it is reported again at once"
 	return errFailed
+}
+
+// recovered connects a client that reads nothing until the server takes no more,
+// and then all that it is owed. It is nil if it does not get that: other checks
+// say so.
+func (s *session) recovered() (*client, error) {
+	c, err := s.dial(0)
+	if err != nil {
+		return nil, err
+	}
+	facts, usually := s.facts, s.usually
+	err = s.transfer(c, limits.message, nil)
+	s.facts, s.usually = facts, usually
+	if err == nil {
+		err = c.ping(limits.reply)
+	}
+	if err != nil {
+		s.forget(c)
+		return nil, nil
+	}
+	return c, nil
 }
 
 // offerAll makes the server owe c something although it has read all that c
@@ -539,7 +573,7 @@ func (s *session) idles(d time.Duration) bool {
 	used, _ := s.share(d)
 	s.note("CPU", "%.1f %% of one CPU during %v", used*100, d)
 	// What keeps it busy may sleep at the very moment when we look.
-	for tries := 0; used >= limits.idleCPU && tries < 100 && s.server.doing() != "running"; tries++ {
+	for deadline := time.Now().Add(limits.stalled); used >= limits.idleCPU && time.Now().Before(deadline) && s.server.doing() != "running"; {
 		time.Sleep(time.Millisecond)
 	}
 	return used < limits.idleCPU
@@ -612,6 +646,9 @@ func starved(s *session) error {
 		if err != nil {
 			return os.NewSyscallError("read", err)
 		}
+		if a.bytes < pingSize {
+			return s.fail("the third", "sent 16 bytes, and got %d, then EOF", a.bytes)
+		}
 		took += a.at.Sub(sent)
 		for _, f := range hoses {
 			first += f.between(sent, a.at)
@@ -680,7 +717,7 @@ func acceptLost(s *session) error {
 		}
 	}
 	s.note("clients", "%d connected at once and sent 16 bytes each", limits.burst)
-	if lost > limits.burst/2 {
+	if lost > limits.burst/2 && why == errSilence && s.server.doing() != "running" {
 		s.usually = "clients that stay connected keep others from being served: see ONE_AT_A_TIME"
 	}
 	if lost > 0 {
@@ -837,6 +874,7 @@ func fdLeak(s *session) error {
 		if err := s.stallAndReset(limits.stalling); err != nil {
 			return 0, err
 		}
+		s.stallAndEnd(limits.leak + 1)
 		after := s.server.descriptors()
 		for deadline := time.Now().Add(limits.silence); after > before+limits.leak && time.Now().Before(deadline); {
 			time.Sleep(10 * time.Millisecond)
@@ -855,7 +893,8 @@ func fdLeak(s *session) error {
 			return err
 		}
 	}
-	s.note("clients", "%d came and went, %d more went with unread data, %d while they were owed something", limits.churn, limits.unread, limits.stalling)
+	s.note("clients", "%d came and went, %d more went with unread data, %d by a RST while they were owed something, %d by shutdown(SHUT_WR)",
+		limits.churn, limits.unread, limits.stalling, limits.leak+1)
 	s.note("open", "%d descriptors before, %d after", before, after)
 	if how, dead := s.server.died(); dead {
 		return s.fail("server", "died: %s", how)
@@ -894,7 +933,30 @@ func (s *session) stallAndReset(n int) error {
 	return nil
 }
 
+// stallAndEnd connects n clients that read nothing until the server can write
+// nothing more to them, end what they send, and then take what they are owed,
+// and the end. That they get it is other checks' matter.
+func (s *session) stallAndEnd(n int) {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			c, err := s.dial(limits.tiny)
+			if err != nil {
+				return
+			}
+			defer s.forget(c)
+			c.offer(limits.message)
+			c.CloseWrite()
+			c.drain(math.MaxInt, func([]byte) {}) // to the end
+		})
+	}
+	wg.Wait()
+}
+
 func crossedWires(s *session) error {
+	if err := s.stallTogether(); err != nil {
+		return err
+	}
 	const rounds, leavers = 3, 4
 	for range rounds {
 		var going []*client
@@ -937,6 +999,35 @@ func crossedWires(s *session) error {
 	return nil
 }
 
+// stallTogether has two clients that do not read for a while, both at the same
+// time, and looks whether what is kept for the one gets to the other. That they
+// get all of it is other checks' matter.
+func (s *session) stallTogether() error {
+	const letters = "AB"
+	var two []*client
+	for i := range letters {
+		c, err := s.dial(limits.tiny)
+		if err != nil {
+			return err
+		}
+		c.offerOnly(letters[i], limits.message)
+		two = append(two, c)
+	}
+	for i, c := range two {
+		got, foreign := 0, 0
+		c.drain(c.sent, func(p []byte) {
+			got, foreign = got+len(p), foreign+len(p)-bytes.Count(p, []byte{letters[i]})
+		})
+		if foreign > 0 {
+			s.note("sent", "%q without end from one client, %q from another; when neither was taken, both read", letters[:1], letters[1:])
+			s.usually = "what is pending is kept in one place for all clients"
+			return s.fail("got back", "%d bytes for the %s client, and %d of them were not its own", got, ordinal(i+1), foreign)
+		}
+		c.reset() // and the next one is served, if it is one at a time
+	}
+	return nil
+}
+
 func ignoresSIGTERM(s *session) error {
 	for range 10 {
 		if _, err := s.dial(0); err != nil {
@@ -956,6 +1047,9 @@ func ignoresSIGTERM(s *session) error {
 			return nil
 		}
 		if time.Since(begin) > limits.term {
+			if _, parent := s.server.members(); parent != 0 && !alive(parent) {
+				s.usually = "the process that was asked has ended, and others live on with its listening socket: they are its to end"
+			}
 			return s.fail("SIGTERM", "with 10 clients connected: still there after %v", limits.term)
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -969,8 +1063,15 @@ func portStuck(s *session) error {
 	}
 	old := s.server
 	old.stop()
-	// The kernel closes the dead server's end. Now the client closes its own,
-	// and the other is left in TIME_WAIT, which is what bind(2) may not mind.
+	// The kernel closes the dead server's end: at once, or a little later if it
+	// was io_uring(7) that had it open. Now the client closes its own, and the
+	// other is left in TIME_WAIT, which is what bind(2) may not mind.
+	c.eof(limits.silence)
+	for deadline := time.Now().Add(limits.silence); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if left, err := listeners(old.addr); err != nil || len(left) == 0 {
+			break
+		}
+	}
 	c.Close()
 	left := ""
 	for deadline := time.Now().Add(limits.reply); left == "" && time.Now().Before(deadline); time.Sleep(time.Millisecond) {

@@ -127,11 +127,24 @@ func (c *client) send(n int, d time.Duration) error {
 // offer sends up to n bytes without reading, until the server takes no more
 // for a while. It returns how many it has taken.
 func (c *client) offer(n int) (int, error) {
+	return c.offerBy(n, func(chunk []byte) { pattern(chunk, c.id, c.sent) })
+}
+
+// offerOnly is offer with one letter instead of the pattern.
+func (c *client) offerOnly(letter byte, n int) (int, error) {
+	return c.offerBy(n, func(chunk []byte) {
+		for i := range chunk {
+			chunk[i] = letter
+		}
+	})
+}
+
+func (c *client) offerBy(n int, fill func(chunk []byte)) (int, error) {
 	sent := 0
 	buf := make([]byte, 64<<10)
 	for sent < n {
 		chunk := buf[:min(len(buf), n-sent)]
-		pattern(chunk, c.id, c.sent)
+		fill(chunk)
 		c.SetWriteDeadline(time.Now().Add(limits.stalled))
 		m, err := c.Write(chunk)
 		sent, c.sent = sent+m, c.sent+m
@@ -193,6 +206,20 @@ func (c *client) receive(n int, d time.Duration, pace func()) error {
 	return nil
 }
 
+// drain reads n bytes, whatever they are, or as many as come. It shows them to
+// see.
+func (c *client) drain(n int, see func(p []byte)) {
+	buf := make([]byte, 64<<10)
+	for n > 0 {
+		c.SetReadDeadline(time.Now().Add(limits.silence))
+		m, err := c.Read(buf[:min(n, len(buf))])
+		see(buf[:m])
+		if n -= m; err != nil {
+			return
+		}
+	}
+}
+
 func differ(a, b []byte) int {
 	if bytes.Equal(a, b) {
 		return -1
@@ -245,6 +272,12 @@ func (c *client) serverEnd(socks []procfs.Socket) (procfs.Socket, bool) {
 		}
 	}
 	return procfs.Socket{}, false
+}
+
+// unaccepted tells of a server's end whether it waits for accept(2). With no
+// inode in another state, the server has closed it.
+func unaccepted(end procfs.Socket) bool {
+	return end.Inode == 0 && slices.Contains([]procfs.State{procfs.TCPSynRecv, procfs.TCPEstablished, procfs.TCPCloseWait}, end.State)
 }
 
 // window is how many bytes the server's kernel has said that it has room for.

@@ -23,7 +23,8 @@ type accepted struct {
 }
 
 // lookInside connects some clients, each of which is answered once and is then
-// silent, and finds the server's ends of the connections.
+// silent, and one that has not read for a while, if the server is up to that. It
+// finds the server's ends of the connections.
 func (s *session) lookInside() ([]accepted, error) {
 	const n = 5
 	var mine []*client
@@ -34,6 +35,14 @@ func (s *session) lookInside() ([]accepted, error) {
 		}
 		mine = append(mine, c)
 	}
+	if c, err := s.recovered(); err != nil {
+		return nil, err
+	} else if c != nil {
+		mine = append(mine, c)
+	}
+	// The answer has come, and the server may not yet have said what it waits for
+	// now. If it sleeps, it has.
+	s.awaitThreads("SDI", limits.reply)
 	socks, err := sockets()
 	if err != nil {
 		return nil, err
@@ -195,6 +204,7 @@ func manyThreads(s *session) error {
 	close(errs)
 	for err := range errs {
 		if err != nil {
+			s.usually = "what comes back is another matter than threads: see LOST_BYTES and CROSSED_WIRES"
 			return err
 		}
 	}

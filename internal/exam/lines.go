@@ -181,7 +181,7 @@ func (c *client) underWay(socks []procfs.Socket) bool {
 		}
 	}
 	// If it has closed the connection, the client will notice.
-	return ok && (left > 0 || end.Inode == 0)
+	return ok && (left > 0 || unaccepted(end))
 }
 
 const shown = 32 // bytes of answers that are quoted, not counted

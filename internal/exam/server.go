@@ -65,6 +65,8 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 		reason := fmt.Sprintf("%s: no such program, or it may not be executed", command[0])
 		if _, err := os.Stat(command[0]); err == nil && !strings.Contains(command[0], "/") {
 			reason += fmt.Sprintf("; for the file that is here: ./%s", command[0])
+		} else if strings.Contains(command[0], "=") || command[0] == "cd" {
+			reason += "; what a shell has to read: sh -c '…'"
 		}
 		return nil, &startError{StatusNeverListened, reason, ""}
 	}
@@ -349,7 +351,7 @@ func (s *server) elsewhere() string {
 	if found == nil {
 		return ""
 	}
-	return fmt.Sprintf("; it listens on %s: say so with -addr, or use {addr} or {port} in the command", strings.Join(found, ", "))
+	return fmt.Sprintf("; it listens on %s: say so with -addr (make: ADDR=), or use {addr} or {port} in the command", strings.Join(found, ", "))
 }
 
 func (s *server) name() string { return s.cmd.Args[4] }
@@ -370,10 +372,12 @@ func attach(addr netip.AddrPort, pid int) (*server, error) {
 		}
 	}
 	switch {
+	case len(mine) == 0 && pid != 0 && addr.IsValid():
+		return nil, &startError{StatusNeverListened, fmt.Sprintf("process %d has no listening TCP socket that we may see on %s", pid, addr), ""}
 	case len(mine) == 0 && pid != 0:
 		return nil, &startError{StatusNeverListened, fmt.Sprintf("process %d has no listening TCP socket that we may see", pid), ""}
 	case len(mine) == 0:
-		return nil, &startError{StatusNeverListened, fmt.Sprintf("nobody listens on %s: start the server first, or give its command after --", addr), ""}
+		return nil, &startError{StatusNeverListened, fmt.Sprintf("nobody listens on %s: start the server first, or give its command after -- (make: SERVER=)", addr), ""}
 	}
 	if !addr.IsValid() {
 		var ports []string
@@ -383,7 +387,7 @@ func attach(addr netip.AddrPort, pid int) (*server, error) {
 			}
 		}
 		if len(ports) > 1 {
-			return nil, &startError{StatusNeverListened, fmt.Sprintf("process %d listens on the ports %s: choose one with -addr", pid, strings.Join(ports, ", ")), ""}
+			return nil, &startError{StatusNeverListened, fmt.Sprintf("process %d listens on the ports %s: choose one with -addr (make: ADDR=)", pid, strings.Join(ports, ", ")), ""}
 		}
 		addr = mine[0].Local
 		if addr.Addr().IsUnspecified() {

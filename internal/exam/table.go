@@ -235,7 +235,7 @@ var Checks = []Check{
 		Reread:  []string{`close(2) "DESCRIPTION"`, `shutdown(2) "DESCRIPTION"`}, Chapter: chapter1,
 	},
 	{
-		ID: "CROSSED_WIRES", Title: "a new client gets its own bytes and nobody else's", For: everybody, run: crossedWires,
+		ID: "CROSSED_WIRES", Title: "each client gets its own bytes and nobody else's", For: everybody, run: crossedWires,
 		Usually: "state kept by descriptor number outlives the connection, and the number is used again",
 		Reread:  []string{`close(2) "DESCRIPTION"`, `epoll(7) "Possible pitfalls and ways to avoid them"`}, Chapter: chapter3,
 	},
