@@ -67,6 +67,7 @@ var wrongServers = []struct {
 	{"LOST_BYTES", "lost-bytes", exam.LT, "STUCK_WRITER HALF_CLOSE_LOST"},
 	{"STUCK_WRITER", "stuck-writer", exam.LT, "LOST_BYTES HALF_CLOSE_LOST EDGE_LOST"},
 	{"UNBOUNDED_BUFFER", "unbounded-buffer", exam.Echo, ""},
+	{"UNBOUNDED_BUFFER", "unbounded-worker", exam.Echo, ""},
 	{"SLOW_READER_BLOCKS", "slow-reader-blocks", exam.Echo, ""},
 	{"HALF_CLOSE_LOST", "half-close-lost", exam.LT, ""},
 	{"DIED_ON_RESET", "died-on-reset", exam.Echo, "FD_LEAK CROSSED_WIRES"},

@@ -547,10 +547,24 @@ func alive(pid int) bool {
 	return err == nil && (p.State != 'Z' && p.State != 'X' || p.Threads > 1)
 }
 
+// all is the server's processes and their children: one that serves may have
+// been handed its connection, and have no listening socket.
+func (s *server) all() []int {
+	pids := slices.Clone(s.processes())
+	for i := 0; i < len(pids); i++ {
+		for _, pid := range childrenOf(pids[i]) {
+			if !slices.Contains(pids, pid) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
 // cpu is the time that all live threads of the server have spent on a CPU, and
 // the time that they have waited for one, ready to run.
 func (s *server) cpu() (used, waited time.Duration) {
-	for _, pid := range s.processes() {
+	for _, pid := range s.all() {
 		threads, _ := procfs.Threads(pid)
 		for _, t := range threads {
 			used, waited = used+t.CPU, waited+t.Waited
@@ -574,7 +588,7 @@ func (s *server) threads() map[int]procfs.Thread {
 // rss is the resident memory of the server's processes in bytes.
 func (s *server) rss() int64 {
 	var sum int64
-	for _, pid := range s.processes() {
+	for _, pid := range s.all() {
 		m, _ := procfs.MemoryOf(pid)
 		sum += m.RSS
 	}
@@ -584,7 +598,7 @@ func (s *server) rss() int64 {
 // descriptors is how many the server's processes have open.
 func (s *server) descriptors() int {
 	sum := 0
-	for _, pid := range s.processes() {
+	for _, pid := range s.all() {
 		n, _ := procfs.FDCount(pid)
 		sum += n
 	}
