@@ -39,9 +39,12 @@ for student in "$class"/*/; do
 			printf '%-16s %-18s %s\n' "$(basename "$student")" "$name" "not begun"
 			continue
 		fi
-		cp "$main" "$exercise/main.go"
+		if ! cp "$main" "$exercise/main.go" 2>error; then
+			printf '%-16s %-18s %s\n' "$(basename "$student")" "$name" "not graded: $(cat error)"
+			continue
+		fi
 		code=0
-		timeout -k 10 "$limit" exercises/grade check -json "$name" >report 2>error </dev/null || code=$?
+		timeout --foreground -k 10 "$limit" exercises/grade check -json "$name" >report 2>error </dev/null || code=$?
 		outcome=$(sed -n 's/^  "says": "\(.*\)",$/\1/p' report)
 		if [ "$code" = 124 ] || [ "$code" = 137 ]; then
 			outcome="no verdict within $limit s"
@@ -50,4 +53,10 @@ for student in "$class"/*/; do
 		printf '%-16s %-18s %s\n' "$(basename "$student")" "$name" "$outcome"
 	done
 	[ "$found" = yes ] || printf '%-16s %-18s %s\n' "$(basename "$student")" - "no NN-name/main.go found"
+	# A misspelt folder is not passed over in silence; a clone has other main.go's.
+	for main in "$student"/*/main.go; do
+		name=$(basename "$(dirname "$main")")
+		[ ! -e "$main" ] || [ -d "exercises/$name" ] || [ -e "$student/go.mod" ] || [ "$found" = no ] ||
+			printf '%-16s %-18s %s\n' "$(basename "$student")" "$name" "is no exercise"
+	done
 done

@@ -78,7 +78,7 @@ func (s *session) diff(e *exercise) error {
 	if passed, err := s.hasPassed(e); err != nil || !passed {
 		return err
 	}
-	fmt.Fprintln(s.out)
+	fmt.Fprintf(s.out, "\nAnd how ours differs from yours:\n\n")
 	return s.showDiff(e, e.path("main.go"), e.path("solution/main.go"))
 }
 

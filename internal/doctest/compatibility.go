@@ -206,6 +206,9 @@ func (n *need) addCommands(line string) {
 }
 
 func (n *need) addTool(name string) {
+	if slices.Contains([]string{"pgrep", "pkill", "top"}, name) {
+		name = "ps" // which comes with them
+	}
 	if slices.Contains(reported, name) {
 		n.tools = append(n.tools, name)
 	}

@@ -1,12 +1,54 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"epoll-step-by-step/internal/exam"
 )
+
+// README.md says how many there are, and the list of exercises has them all.
+func TestCounts(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	checks, err := exam.Selected(exam.Options{As: exam.Echo})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exercises, err := filepath.Glob(filepath.Join(root, "exercises/[0-9]*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := read("README.md")
+	for _, want := range []string{
+		fmt.Sprintf("lists the %d checks", len(checks)),
+		fmt.Sprintf("there are %d. `make exercises`", len(exercises)),
+		fmt.Sprintf("decides %d claims", strings.Count(read("docs/myths.md"), "\n### “")),
+	} {
+		if !strings.Contains(readme, want) {
+			t.Errorf("README.md does not say %q", want)
+		}
+	}
+	list, teaching := read("exercises/README.md"), read("docs/teaching.md")
+	for _, e := range exercises {
+		name := filepath.Base(e)
+		if !strings.Contains(list, "]("+name+"/README.md) |") {
+			t.Errorf("%s is not in exercises/README.md, \"The list\"", name)
+		}
+		if !strings.Contains(teaching, "\n| "+name[:2]+" ") {
+			t.Errorf("%s is not in docs/teaching.md", name)
+		}
+	}
+}
 
 // The tests that CONTRIBUTING.md names are there, in the package that it names
 // on the same line, if it does.

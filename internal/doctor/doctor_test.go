@@ -187,7 +187,7 @@ func TestReportOfMissingTools(t *testing.T) {
 	if failed := strings.Contains(out.String(), fail); (exit == 1) != failed {
 		t.Errorf("exit status %d after\n%s", exit, out.String())
 	} else if !failed {
-		mustHave(t, "last line", out.String(), "Tools missing: 11. Get them: make setup\n")
+		mustHave(t, "last line", out.String(), "Tools missing: 12. Get them: make setup\n")
 	}
 	if strings.Contains(out.String(), "\x1b") {
 		t.Errorf("colour where none was asked for:\n%q", out.String())

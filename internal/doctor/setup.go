@@ -29,6 +29,7 @@ type tool struct {
 // Fedora and Arch have moved from Redis to Valkey, which brings the redis-
 // commands along; Fedora still finds it by the old name.
 var tools = []tool{
+	{"git", "show differences", "git git git git"},
 	{"strace", "watch system calls", "strace strace strace strace"},
 	{"nc", "type to a server", "netcat-openbsd nmap-ncat openbsd-netcat netcat-openbsd"},
 	{"redis-cli", "speak Redis's protocol", "redis-tools redis valkey redis"},

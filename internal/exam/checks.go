@@ -276,6 +276,16 @@ func slowReaderBlocks(s *session) error {
 	} else {
 		s.note("another", "client was answered in %v", d)
 	}
+	if slow, err = s.dial(limits.tiny); err != nil {
+		return err
+	}
+	s.offerAll(slow)
+	s.note("then", "another one that does not read has called shutdown(SHUT_WR)")
+	if d, err := other.pingWithin(limits.prompt); err != nil {
+		return s.fail("another", "client sent 16 bytes meanwhile, %v", err)
+	} else {
+		s.note("another", "client was answered in %v", d)
+	}
 	s.usually = "while one client keeps it busy, the server does not accept(2) another: see ONE_AT_A_TIME"
 	return s.serveAnother("meanwhile")
 }
@@ -453,11 +463,15 @@ func spinsOutOfFDs(s *session) error {
 }
 
 func deafOutOfFDs(s *session) error {
-	if _, _, err := outOfFDs(s); err != nil {
+	first, _, err := outOfFDs(s)
+	if err != nil {
 		return err
 	}
 	if _, dead := s.server.died(); dead {
 		return &skip{"the server died: see DIED_OUT_OF_FDS"}
+	}
+	if err := s.letIn(first); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	for _, c := range s.clients {
@@ -465,6 +479,35 @@ func deafOutOfFDs(s *session) error {
 	}
 	s.mu.Unlock()
 	return s.serveAnother("when all others had gone")
+}
+
+// letIn has a client that is served leave. One of those who wait is to be served
+// then, without anybody new having to knock.
+func (s *session) letIn(first *client) error {
+	waits := make([]bool, len(s.clients))
+	var wg sync.WaitGroup
+	for i, c := range s.clients {
+		wg.Go(func() { waits[i] = c != first && c.ping(limits.stalled) == errSilence })
+	}
+	wg.Wait()
+	answered := make(chan error, len(waits))
+	waiting := 0
+	for i, c := range s.clients {
+		if waits[i] {
+			waiting++
+			go func() { answered <- c.receive(c.sent-c.got, limits.newcomer, nil) }()
+		}
+	}
+	s.forget(first)
+	for range waiting {
+		if err := <-answered; err == nil {
+			return nil
+		}
+	}
+	if waiting > 0 {
+		return s.fail("one left", "of those who were served, and of the %d who wait none was answered within %v", waiting, limits.newcomer)
+	}
+	return nil
 }
 
 // spins returns what share of the time the server wants a CPU. Who spins never
@@ -518,11 +561,34 @@ func busyLoop(s *session) error {
 	}
 	s.offerAll(c)
 	s.note("two more", "sent what the server took, and read nothing; the second one has called shutdown(SHUT_WR)")
-	if s.idles(limits.quiet) {
-		return nil
+	if !s.idles(limits.quiet) {
+		s.usually = "an event is asked for that nobody serves while a client is owed something: level-triggered, it is reported again at once"
+		return errFailed
 	}
-	s.usually = "an event is asked for that nobody serves while a client is owed something: level-triggered, it is reported again at once"
-	return errFailed
+	return s.wakes()
+}
+
+// wakes finds out whether the server sleeps in a call that ends when there is
+// something to do. The quickest of many answers says it, however busy the
+// machine is.
+func (s *session) wakes() error {
+	c, err := s.served()
+	if err != nil {
+		return nil // that others are served meanwhile is SLOW_READER_BLOCKS's matter
+	}
+	quickest := limits.reply
+	for range limits.pings {
+		begin := time.Now()
+		if err := c.ping(limits.reply); err != nil {
+			return err
+		}
+		quickest = min(quickest, time.Since(begin))
+	}
+	if quickest >= limits.nap {
+		s.usually = "the loop sleeps for a time that it has chosen, and a client that speaks does not wake it"
+		return s.fail("another", "client was answered %d times; the quickest answer took %v", limits.pings, quickest.Round(100*time.Microsecond))
+	}
+	return nil
 }
 
 // recovered connects a client that reads nothing until the server takes no more,
@@ -566,11 +632,14 @@ func (s *session) offerAll(c *client) {
 func (s *session) idles(d time.Duration) bool {
 	// Accepting clients is work, and so is tidying up after it.
 	for deadline := time.Now().Add(limits.newcomer); time.Now().Before(deadline); {
-		if used, _ := s.share(limits.stalled); used < limits.idleCPU/2 {
+		if _, wanted := s.share(limits.stalled); wanted < limits.idleCPU/2 {
 			break
 		}
 	}
 	used, _ := s.share(d)
+	if used >= limits.idleCPU { // once more: that may have been the machine's doing
+		used, _ = s.share(d)
+	}
 	s.note("CPU", "%.1f %% of one CPU during %v", used*100, d)
 	// What keeps it busy may sleep at the very moment when we look.
 	for deadline := time.Now().Add(limits.stalled); used >= limits.idleCPU && time.Now().Before(deadline) && s.server.doing() != "running"; {
@@ -784,12 +853,15 @@ func diedOnSignal(s *session) error {
 			return err
 		}
 	}
-	if err := s.server.signal(unix.SIGWINCH); err != nil {
-		return err
-	}
-	s.note("signals", "SIGSTOP and SIGCONT three times, SIGWINCH")
-	if err := old.ping(limits.newcomer); err != nil {
-		return s.fail("an old", "client afterwards: %v", silent(err, limits.newcomer))
+	s.note("signals", "SIGSTOP and SIGCONT three times, SIGWINCH ten times")
+	for range 10 {
+		s.awaitSleep()
+		if err := s.server.signal(unix.SIGWINCH); err != nil {
+			return err
+		}
+		if err := old.ping(limits.newcomer); err != nil {
+			return s.fail("an old", "client afterwards: %v", silent(err, limits.newcomer))
+		}
 	}
 	old.Close()
 	return s.serveAnother("afterwards")
@@ -821,7 +893,7 @@ func (s *session) awaitThreads(states string, d time.Duration) bool {
 		})
 	}
 	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if !slices.ContainsFunc(s.server.processes(), func(pid int) bool { return !reached(pid) }) {
+		if !slices.ContainsFunc(s.server.all(), func(pid int) bool { return !reached(pid) }) {
 			return true
 		}
 	}
@@ -909,7 +981,8 @@ func fdLeak(s *session) error {
 }
 
 // stallAndReset connects n clients that read nothing, until the server can write
-// nothing more to them, and then resets them: the next write(2) fails.
+// nothing more to them, and then resets them: the next write(2) fails. Half of
+// them have called shutdown(SHUT_WR) before.
 func (s *session) stallAndReset(n int) error {
 	stalled, errs := make([]*client, n), make([]error, n)
 	var wg sync.WaitGroup
@@ -921,13 +994,20 @@ func (s *session) stallAndReset(n int) error {
 		})
 	}
 	wg.Wait()
+	err := errors.Join(errs...)
+	if err == nil {
+		for _, c := range stalled[:n/2] {
+			c.CloseWrite()
+		}
+		s.awaitAllRead(stalled[:n/2], limits.stalled) // if it reads ahead
+	}
 	for _, c := range stalled {
 		if c != nil {
 			c.reset()
 			s.forget(c)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return s.fail("clients", "were to send until the server takes no more: %v", err)
 	}
 	return nil
@@ -995,7 +1075,21 @@ func crossedWires(s *session) error {
 			c.reset()
 		}
 	}
-	s.note("clients", "%d went with data under way, %d new ones got their own bytes only", rounds*leavers, 2*rounds*leavers)
+	// And one after the other. The RST wakes the server; when it sleeps again, it
+	// has done with the last one.
+	for range 2 * leavers {
+		c, err := s.dial(0)
+		if err == nil {
+			err = c.ping(limits.newcomer)
+		}
+		if err != nil {
+			s.note("sent", "16 bytes from a new client, after another one had sent a RST and the server slept again")
+			return s.fail("got back", "%v", c.outcome(0, pingSize, silent(err, limits.newcomer)))
+		}
+		c.reset()
+		s.awaitSleep()
+	}
+	s.note("clients", "%d went with data under way, %d with a RST; the new ones after them got their own bytes only", rounds*leavers, 2*leavers)
 	return nil
 }
 

@@ -64,7 +64,7 @@ var wrongServers = []struct {
 	{"NO_REPLY", "no-reply-full", exam.Echo, "LOST_BYTES STUCK_WRITER HALF_CLOSE_LOST EDGE_LOST"},
 	{"WRONG_BYTES", "wrong-bytes", exam.Echo, ""},
 	{"ONE_AT_A_TIME", "step1-blocking", exam.Echo, "SLOW_READER_BLOCKS STARVED ACCEPT_LOST"},
-	{"LOST_BYTES", "lost-bytes", exam.LT, "STUCK_WRITER HALF_CLOSE_LOST"},
+	{"LOST_BYTES", "lost-bytes", exam.LT, "STUCK_WRITER HALF_CLOSE_LOST EDGE_LOST"},
 	{"STUCK_WRITER", "stuck-writer", exam.LT, "LOST_BYTES HALF_CLOSE_LOST EDGE_LOST"},
 	{"UNBOUNDED_BUFFER", "unbounded-buffer", exam.Echo, ""},
 	{"UNBOUNDED_BUFFER", "unbounded-worker", exam.Echo, ""},
@@ -272,7 +272,7 @@ func apply(diff string) (step, program string, err error) {
 		switch {
 		case strings.HasPrefix(line, "--- a/"):
 			step = strings.TrimSpace(line[len("--- a/"):])
-		case strings.HasPrefix(line, "+++ "):
+		case strings.HasPrefix(line, "+++ "), strings.HasPrefix(line, "diff --git "), strings.HasPrefix(line, "index "):
 		case strings.HasPrefix(line, "@@ "):
 			hunks = append(hunks, [2]strings.Builder{})
 		case len(hunks) == 0:

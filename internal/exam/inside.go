@@ -22,12 +22,16 @@ type accepted struct {
 	watched  bool // it is on that instance's interest list
 }
 
-// lookInside connects some clients, each of which is answered once and is then
-// silent, and one that has not read for a while, if the server is up to that. It
-// finds the server's ends of the connections.
+// lookInside connects a client that never says anything, some that are answered
+// once and are then silent, and one that has not read for a while, if the server
+// is up to that. It finds the server's ends of the connections.
 func (s *session) lookInside() ([]accepted, error) {
 	const n = 5
-	var mine []*client
+	mute, err := s.dial(0)
+	if err != nil {
+		return nil, err
+	}
+	mine := []*client{mute}
 	for range n {
 		c, err := s.served()
 		if err != nil {

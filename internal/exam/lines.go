@@ -44,6 +44,8 @@ func conversations() []conversation {
 		{sent: `"a\nbb\n\nccc\n" in one write(2)`, pieces: []string{"a\nbb\n\nccc\n"}, want: "1\n2\n0\n3\n"},
 		{sent: `"one\ntw", and when the server had read it, "o\n"`, pieces: []string{"one\ntw", "o\n"}, want: "3\n3\n"},
 		{sent: `"grüße\n", in which two letters have two bytes each`, pieces: []string{"grüße\n"}, want: "7\n"},
+		{sent: `"a\r\n" and "a\x00b\n"`, pieces: []string{"a\r\na\x00b\n"}, want: "2\n3\n",
+			usually: "a byte is not counted: all but the line end are the line's"},
 		{sent: fmt.Sprintf(`%d times "x", and a line end`, limits.longLine), pieces: []string{long + "\n"}, want: fmt.Sprintln(limits.longLine)},
 		{sent: fmt.Sprintf("%d lines, then shutdown(SHUT_WR), then read", limits.manyLines), pieces: []string{lines.String()}, want: lengths.String(), leaves: true},
 		{sent: `"hello\nwor", then shutdown(SHUT_WR): one line, and the beginning of another`, pieces: []string{"hello\nwor"}, want: "5\n", leaves: true},

@@ -493,13 +493,14 @@ func (s *server) dies() (how string, dead bool) {
 	return how, dead
 }
 
-// signal sends sig to the processes that have a listening socket. One that asks
-// to end is for their parent alone: the others are its business.
+// signal sends sig to the server's processes. One that asks to end is for their
+// parent alone: the others are its business.
 func (s *server) signal(sig unix.Signal) error {
 	if sig != unix.SIGCONT { // that is for those who were stopped
 		s.look()
 	}
-	pids, parent := s.members()
+	_, parent := s.members()
+	pids := s.all()
 	if slices.Contains([]unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT}, sig) && parent != 0 {
 		pids = []int{parent}
 	}

@@ -229,7 +229,7 @@ func TestManyProcesses(t *testing.T) {
 			}
 			for _, r := range report.Results {
 				text := exam.Style{Width: 100, Verbose: true}.Text(r)
-				if r.Verdict != exam.Pass || r.ID == "NOT_EDGE" && !strings.Contains(text, " 5 clients are registered") {
+				if r.Verdict != exam.Pass || r.ID == "NOT_EDGE" && !strings.Contains(text, " 7 clients are registered") {
 					t.Errorf("%s", text)
 				}
 			}
