@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"time"
 
@@ -48,7 +49,11 @@ func (p *patient) live(w *os.File) error {
 			case unix.SIGWINCH, unix.SIGCONT:
 			case unix.SIGTSTP: // Ctrl-Z
 				fmt.Fprint(w, leave)
-				unix.Kill(os.Getpid(), unix.SIGSTOP)
+				// kill(2) would let any thread take the signal, and this one
+				// might write enter before the stop gets to it.
+				runtime.LockOSThread()
+				unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
+				runtime.UnlockOSThread()
 				fmt.Fprint(w, enter)
 			default:
 				return nil

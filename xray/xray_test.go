@@ -1000,6 +1000,16 @@ func (s *screen) frame(t *testing.T, want func(lines []string) bool) []string {
 	return nil
 }
 
+// until asks again and again until the answer is yes.
+func until(t *testing.T, what string, yes func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !yes(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
 func widest(lines []string) (n int) {
 	for _, l := range lines {
 		n = max(n, utf8.RuneCountInString(l))
@@ -1052,6 +1062,33 @@ func TestLive(t *testing.T) {
 			}
 		})
 	}
+	t.Run("Ctrl-Z", func(t *testing.T) {
+		sc := onScreen(t, 100, 40, "", "-pid", pid)
+		sc.frame(t, func(lines []string) bool { return len(lines) > 8 })
+		terminal := must[*os.File](t)(os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", sc.cmd.Process.Pid), os.O_WRONLY|unix.O_NOCTTY, 0))
+		defer terminal.Close()
+		sc.master.Write([]byte{26}) // the terminal makes the signal
+		until(t, "all its threads are stopped", func() bool {
+			threads := must[[]procfs.Thread](t)(procfs.Threads(sc.cmd.Process.Pid))
+			return !slices.ContainsFunc(threads, func(th procfs.Thread) bool {
+				return th.State != 'T' || th.Syscall.State == procfs.SyscallRunning
+			})
+		})
+		const shell = "$ what the shell prints\n" // behind all that xray has written
+		fmt.Fprint(terminal, shell)
+		until(t, "the shell's turn", func() bool { return strings.HasSuffix(sc.text(), shell) })
+		out := strings.TrimSuffix(sc.text(), shell)
+		if out = strings.ReplaceAll(out, "^Z", ""); !strings.HasSuffix(out, leave) { // the echo may come late
+			t.Fatalf("the screen is not given back: … %q", out[max(0, len(out)-40):])
+		}
+		if err := unix.Kill(sc.cmd.Process.Pid, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "it goes on, with a frame after the next", func() bool {
+			_, after, _ := strings.Cut(sc.text(), shell)
+			return strings.HasPrefix(after, enter) && strings.Count(after, home) > 2
+		})
+	})
 	t.Run("-once", func(t *testing.T) {
 		sc := onScreen(t, 60, 5, "", "-once", "-pid", pid)
 		if err := <-sc.done; err != nil {
