@@ -118,6 +118,12 @@ func (p *patient) first() error {
 func (p *patient) again() (Report, error) {
 	before, when := p.last, p.when
 	r, err := p.look()
+	// The first look was permitted. A process that is being killed has lost its
+	// memory, and until it has ended its files in /proc are root's.
+	for deadline := time.Now().Add(time.Second); errors.Is(err, fs.ErrPermission) && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+		r, err = p.look()
+	}
 	if err == nil && r.Process.Start != before.Process.Start {
 		err = errEnded // and the number is another process's now
 	}

@@ -36,7 +36,7 @@ var bin string // folder with the steps and xray, built
 // The servers that are wrong are this same program: roleEnv says which.
 const roleEnv = "XRAY_TEST_ROLE"
 
-var roles = map[string]func() error{"wrong": wrong, "edge": edge, "worker": worker}
+var roles = map[string]func() error{"wrong": wrong, "edge": edge, "worker": worker, "hides": hides, "mourns": mourns}
 
 // A role's main thread is its only one that calls epoll_wait.
 func init() { runtime.LockOSThread() }
@@ -901,6 +901,60 @@ func TestReusedPID(t *testing.T) {
 	p.last.Process.Start--
 	if _, err := p.again(); !errors.Is(err, errEnded) {
 		t.Errorf("got %v, want %v", err, errEnded)
+	}
+}
+
+// hides makes its files in /proc root's, as those of a process are that has
+// lost its memory: prctl(2), PR_SET_DUMPABLE.
+func hides() error {
+	unix.Read(0, make([]byte, 1))
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	_, err := unix.Read(0, make([]byte, 1))
+	return err
+}
+
+// mourns looks at a child that hides and is killed then.
+func mourns() error {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleEnv+"=hides")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	p := &patient{pid: cmd.Process.Pid}
+	if err := p.first(); err != nil {
+		return err
+	}
+	stdin.Write([]byte("x"))
+	for deadline := time.Now().Add(20 * time.Second); !errors.Is(err, fs.ErrPermission); _, err = p.look() {
+		if time.Now().After(deadline) {
+			return errors.New("it does not hide")
+		}
+	}
+	time.AfterFunc(50*time.Millisecond, func() { cmd.Process.Kill() })
+	_, err = p.again()
+	return err
+}
+
+func TestKilled(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleEnv+"=mourns")
+	if os.Getuid() == 0 { // who may look always
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Skip(err) // root of a few users, and not of that one
+	}
+	if err != nil || !strings.HasSuffix(string(out), " (exe) has ended\n") {
+		t.Errorf("%v, %q, want it to have ended", err, out)
 	}
 }
 
