@@ -576,6 +576,47 @@ func TestThreadCPU(t *testing.T) {
 	}
 }
 
+// A thread that sleeps in a call has used at least the CPU time that it took
+// to get there: if that is what it was before, it has slept ever since.
+func TestCPUOfSleeper(t *testing.T) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	const looks = 3000
+	var used [looks + 2]atomic.Int64 // when it is about to read so many bytes
+	tids, done := make(chan int), make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and the thread ends with the goroutine
+		tids <- unix.Gettid()
+		buf := make([]byte, len(used))
+		for n := 1; n < len(used); n++ {
+			var ts unix.Timespec
+			unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts)
+			used[n].Store(ts.Nano())
+			if got, err := unix.Read(p[0], buf[:n]); got == 0 || err != nil && err != unix.EINTR {
+				return // the test has ended
+			}
+		}
+	}()
+	defer func() { unix.Close(p[1]); <-done; unix.Close(p[0]) }()
+	tid, seen := <-tids, 0
+	for range looks {
+		th := must[Thread](t)(readThread(os.Getpid(), tid))
+		if th.Syscall.Name == "read" && th.Syscall.Args[0] == uint64(p[0]) {
+			seen++
+			if n := th.Syscall.Args[2]; int64(th.CPU) < used[n].Load() {
+				t.Fatalf("it had used %v before read %d, and sleeps there with %v", time.Duration(used[n].Load()), n, th.CPU)
+			}
+		}
+		unix.Write(p[1], []byte("x"))
+	}
+	if seen == 0 {
+		t.Errorf("never asleep in %d looks", looks)
+	}
+}
+
 // Calls are counted for the thread that makes them, and for no other.
 func TestReadsAndWrites(t *testing.T) {
 	runtime.LockOSThread()

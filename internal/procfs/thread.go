@@ -73,9 +73,6 @@ func Threads(pid int) ([]Thread, error) {
 func readThread(pid, tid int) (Thread, error) {
 	t := Thread{PID: pid, TID: tid}
 	var err error
-	if t.CPU, t.Waited, err = schedstat(pid, tid); !ignorable(err) {
-		return t, err
-	}
 	if t.Syscall, err = readSyscall(pid, tid); err != nil {
 		return t, err
 	}
@@ -85,6 +82,10 @@ func readThread(pid, tid int) (Thread, error) {
 	}
 	if string(wchan) != "0" {
 		t.Wchan = string(wchan)
+	}
+	// After the call, so that the CPU time has in it all that led there.
+	if t.CPU, t.Waited, err = schedstat(pid, tid); !ignorable(err) {
+		return t, err
 	}
 
 	name := taskPath(pid, tid, "status")
