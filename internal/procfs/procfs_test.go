@@ -697,9 +697,6 @@ func TestContextSwitches(t *testing.T) {
 	if n := int64(th.Voluntary); n < before.Nvcsw || n > after.Nvcsw {
 		t.Errorf("voluntary: %d, want between %d and %d", n, before.Nvcsw, after.Nvcsw)
 	}
-	if n := int64(th.Involuntary); n < before.Nivcsw || n > after.Nivcsw {
-		t.Errorf("involuntary: %d, want between %d and %d", n, before.Nivcsw, after.Nivcsw)
-	}
 }
 
 // More threads want to run than there are CPUs: they wait for each other.

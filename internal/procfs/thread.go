@@ -32,9 +32,8 @@ type Thread struct {
 	// does not tell, by permission or by configuration: the file says 0.
 	Wchan string
 
-	// Context switches, see getrusage(2): Voluntary ones because the thread
-	// had to wait, Involuntary ones because its turn was over.
-	Voluntary, Involuntary uint64
+	// Voluntary context switches, because the thread had to wait: getrusage(2).
+	Voluntary uint64
 
 	// Reads and Writes are how many times it has called read(2) and write(2)
 	// or their kin (readv, pread, splice …): syscr and syscw of /proc/pid/io.
@@ -94,12 +93,7 @@ func readThread(pid, tid int) (Thread, error) {
 		return t, err
 	}
 	voluntary, _ := value(status, "voluntary_ctxt_switches")
-	involuntary, _ := value(status, "nonvoluntary_ctxt_switches")
 	t.Voluntary, err = strconv.ParseUint(voluntary, 10, 64)
-	if err != nil {
-		return t, malformed(name, status)
-	}
-	t.Involuntary, err = strconv.ParseUint(involuntary, 10, 64)
 	if err != nil {
 		return t, malformed(name, status)
 	}
