@@ -21,7 +21,7 @@ type Process struct {
 	// an uninterruptible sleep, T stopped, t stopped by a tracer, Z zombie.
 	State byte
 
-	Threads int // 0 for a zombie
+	Threads int // 1 for a zombie
 
 	// StartTime is in clock ticks since boot: sysconf(3) _SC_CLK_TCK, which
 	// is 100 a second. PID and StartTime together name one process; a PID

@@ -316,8 +316,9 @@ func TestExited(t *testing.T) {
 	}
 
 	cmd.Process.Kill()
-	eventually(t, "a killed child is a zombie", func() bool {
-		return must[Process](t)(Stat(pid)).State == 'Z'
+	eventually(t, "a killed child is a zombie, which counts as one thread", func() bool {
+		p := must[Process](t)(Stat(pid))
+		return p.State == 'Z' && p.Threads == 1
 	})
 	if args := must[[]string](t)(Cmdline(pid)); len(args) != 0 {
 		t.Errorf("zombie: Cmdline %q, want none", args)
