@@ -1390,7 +1390,13 @@ func TestListeners(t *testing.T) {
 
 func TestInodeAndProtocol(t *testing.T) {
 	open := func(family, kind int) int {
-		fd := must[int](t)(unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0))
+		fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+		if family == unix.AF_INET6 && err == unix.EAFNOSUPPORT {
+			return -1
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		closing(t, fd)
 		return fd
 	}
@@ -1408,6 +1414,10 @@ func TestInodeAndProtocol(t *testing.T) {
 		{r, ""},
 		{null, ""},
 	} {
+		if tt.fd < 0 {
+			t.Logf("%s: there is none here", tt.protocol)
+			continue
+		}
 		var st unix.Stat_t
 		if err := unix.Fstat(tt.fd, &st); err != nil {
 			t.Fatal(err)
