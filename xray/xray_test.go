@@ -189,6 +189,18 @@ func says(want string) func(r Report) string {
 	}
 }
 
+// rests wants that, and all that the server has sent to be acknowledged.
+func rests(want string) func(r Report) string {
+	return func(r Report) string {
+		for _, k := range r.Sockets {
+			if k.Unsent > 0 {
+				return fmt.Sprintf("acknowledged: %+v", k)
+			}
+		}
+		return says(want)(r)
+	}
+}
+
 // own returns the epoll instance that is not the Go runtime's.
 func (r Report) own() Epoll {
 	for _, e := range r.Epolls {
@@ -236,7 +248,7 @@ func TestIdle(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := step(t, tt.name)
 			clients := []net.Conn{s.served(t), s.served(t)}
-			r := s.await(t, says("asleep in epoll_pwait on fd %d, which watches 3 descriptors; none is ready now"))
+			r := s.await(t, rests("asleep in epoll_pwait on fd %d, which watches 3 descriptors; none is ready now"))
 			p := r.Process
 			if p.PID != s.pid || p.Name != tt.name || !p.Go || p.Threads != len(r.Threads) || p.Descriptors < 6 ||
 				p.Limit == 0 || p.Resident < 1<<20 || p.CPUSeconds <= 0 || p.CPUPercent != -1 ||
@@ -315,8 +327,11 @@ func TestUnaccepted(t *testing.T) {
 	d := s.dial(t)
 	send(t, d, "hello")
 	r := s.await(t, func(r Report) string {
-		if k, _ := r.peer(d); k.Unread != 5 {
-			return fmt.Sprintf("5 bytes unread: %+v", k)
+		if k, _ := r.peer(d); k.Unread != 5 || r.Sockets[0].Waiting != 1 {
+			return fmt.Sprintf("5 bytes unread, and 1 waits: %+v, %+v", k, r.Sockets[0])
+		}
+		if !slices.ContainsFunc(r.Threads, func(th Thread) bool { return th.Call == "futex" }) {
+			return "a thread of the runtime asleep"
 		}
 		return says(fmt.Sprintf("asleep in read on fd %%d (%s <- %s): nothing unread", s.addr, c.LocalAddr()))(r)
 	})
@@ -881,7 +896,7 @@ func TestCommand(t *testing.T) {
 func TestJSON(t *testing.T) {
 	s := step(t, "step3-epoll-lt")
 	s.served(t)
-	want := s.await(t, says("asleep in epoll_pwait on fd %d, which watches 2 descriptors; none is ready now"))
+	want := s.await(t, rests("asleep in epoll_pwait on fd %d, which watches 2 descriptors; none is ready now"))
 	out, _, code := xray(t, "-json", "-interval", "10ms", "-pid", strconv.Itoa(s.pid))
 	dec := json.NewDecoder(strings.NewReader(out))
 	dec.DisallowUnknownFields()
