@@ -420,6 +420,38 @@ func (v *view) notes(r Report) []string {
 			notes = append(notes, fmt.Sprintf("%d sockets listen on %s (SO_REUSEPORT): for which of them a connection waits, /proc does not tell", n, s.Local))
 		}
 	}
+	if note := v.children(); note != "" {
+		notes = append(notes, note)
+	}
 	slices.Sort(notes)
 	return slices.Compact(notes)
+}
+
+// children says which of the process's children have the connections that came
+// through its listeners: a server that forks for each client has none itself,
+// and looks as if it had no clients. Without such a child it returns "".
+func (v *view) children() string {
+	own, elsewhere := make(map[uint64]bool), make(map[uint64]bool) // by inode
+	for _, fd := range v.fds {
+		own[fd.Inode] = true
+	}
+	listeners := slices.DeleteFunc(slices.Clone(v.listening), func(l procfs.Socket) bool { return !own[l.Inode] })
+	for _, s := range v.sockets {
+		if s.State != procfs.TCPListen && s.Inode != 0 && !own[s.Inode] && len(reaches(listeners, s.Local)) > 0 {
+			elsewhere[s.Inode] = true
+		}
+	}
+	if len(elsewhere) == 0 {
+		return "" // as of most servers: do not look at all processes
+	}
+	below, _ := procfs.Descendants(v.stat.PID)
+	below = slices.DeleteFunc(below, func(pid int) bool {
+		fds, _ := procfs.FDs(pid) // none where we may not look
+		return !slices.ContainsFunc(fds, func(fd procfs.FD) bool { return elsewhere[fd.Inode] })
+	})
+	if len(below) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("children that have connections through its listener: %d; to look at one: -pid %d (make: PID=%d)",
+		len(below), below[0], below[0])
 }

@@ -644,6 +644,13 @@ func TestManyOwners(t *testing.T) {
 	if pid != w.pid || note != want || err != nil {
 		t.Errorf("got %d, %q, %v; want %d, %q", pid, note, err, w.pid, want)
 	}
+	// The other one is told where the clients are.
+	note = fmt.Sprintf("children that have connections through its listener: 1; to look at one: -pid %d (make: PID=%d)", w.pid, w.pid)
+	for pid, want := range map[int][]string{os.Getpid(): {note}, w.pid: {}} {
+		if r := must[Report](t)(look(pid)); !slices.Equal(r.Notes, want) {
+			t.Errorf("notes of %d: %q, want %q", pid, r.Notes, want)
+		}
+	}
 	// Nobody accepts the next. This process has the listener twice: one queue.
 	d := w.dial(t)
 	self := server{os.Getpid(), w.addr}
