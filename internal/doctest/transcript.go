@@ -72,6 +72,7 @@ func transcript(ctx context.Context, rest string) (language, text string, err er
 		return "", "", err
 	}
 	s := &session{ctx: ctx, terminals: make(map[string]*terminal), port: freePort()}
+	defer givenPorts.Delete(s.port) // nobody listens there any more
 	s.portWord = regexp.MustCompile(`\b` + s.port + `\b`)
 	if s.dir, err = copyRepository(ctx, statements); err != nil {
 		return "", "", err

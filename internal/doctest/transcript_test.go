@@ -359,6 +359,10 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Error("no error")
 	}
 	dead(t, pids(t, file+"2"))
+	givenPorts.Range(func(port, _ any) bool {
+		t.Errorf("port %s was not given back", port)
+		return true
+	})
 	if left, _ := filepath.Glob(temp + "/doctest*"); left != nil {
 		t.Errorf("left behind: %v", left)
 	}
