@@ -22,6 +22,8 @@ var varying = []struct {
 	{regexp.MustCompile(`\b0x[0-9a-f]{6,}`), "POINTER"},                                        // where something is
 	{regexp.MustCompile(`\b\d+(\.\d+)? ?(s|sec|seconds|ms|msec|us|usec|µs|ns)\b`), "DURATION"}, // how long it took
 	{regexp.MustCompile(`\bMakefile:\d+`), "Makefile:N"},
+	{regexp.MustCompile(`\b(futex_wait_queue_me|futex_wait_queue|futex_do_wait)\b`), "FUTEX"}, // the kernel's name for it
+	{regexp.MustCompile(`\b(ep_poll|do_epoll_wait)\b`), "EPOLL"},
 	{regexp.MustCompile(` +`), " "},
 }
 
