@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -49,6 +50,11 @@ func TestDocs(t *testing.T) {
 			}
 		})
 	}
+}
+
+func isMissing(err error) bool {
+	var m missing
+	return errors.As(err, &m)
 }
 
 const (

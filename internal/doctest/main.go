@@ -25,7 +25,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -130,8 +129,3 @@ func prepare(ctx context.Context) {
 type missing string
 
 func (m missing) Error() string { return string(m) + " is not installed: make setup" }
-
-func isMissing(err error) bool {
-	var m missing
-	return errors.As(err, &m)
-}
