@@ -69,9 +69,10 @@ func TestStrangers(t *testing.T) {
 // examiner says where it is.
 func TestListensElsewhere(t *testing.T) {
 	t.Parallel()
-	addr := freeAddr(t)
+	step := build(t, "./step3-epoll-lt")
+	addr := freeAddr(t) // not before that, which takes a while: others open connections
 	report, err := exam.Run(t.Context(), exam.Options{
-		Command: []string{build(t, "./step3-epoll-lt"), "-addr", addr},
+		Command: []string{step, "-addr", addr},
 		Addr:    netip.MustParseAddrPort(strings.Replace(addr, "127.0.0.1", "127.0.0.2", 1)),
 	})
 	if err != nil {
