@@ -279,7 +279,7 @@ func TestForeignSignal(t *testing.T) {
 		defer close(sent)
 		unix.Tgkill(os.Getpid(), asleep(t, "epoll_pwait", fd), unix.SIGURG)
 	}()
-	if got, want := answer(t, s, "wait e 16 500"), "epoll_wait(e, [], 16, 500) = 0"; got != want {
+	if got, want := answer(t, s, "wait e 16 2000"), "epoll_wait(e, [], 16, 2000) = 0"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	<-sent
