@@ -254,11 +254,24 @@ func (s *session) lastWords(t *talker, others []*talker) error {
 			return s.fail(other.name, "heard %s", problem)
 		}
 	}
-	if rest, err := t.line(limits.silence); err != io.EOF || rest != "" {
-		s.usually = "read(2) returned 0, so that nothing is owed any more: it is time for close(2)"
-		return s.fail(t.name, "got %q and no EOF: %v", rest, orSilence(err, limits.silence))
+	if problem := s.leaves(t); problem != "" {
+		return s.fail(t.name, "got %s", problem)
 	}
 	return nil
+}
+
+// leaves wants the end of what t gets. It returns what came instead.
+func (s *session) leaves(t *talker) (problem string) {
+	rest, err := t.line(limits.silence)
+	switch {
+	case err == nil || rest != "":
+		s.usually = "who has left is still told what the others are told"
+		return fmt.Sprintf("%q instead of EOF", rest)
+	case err != io.EOF:
+		s.usually = "read(2) returned 0, so that nothing is owed any more: it is time for close(2)"
+		return fmt.Sprintf("no EOF: %v", orSilence(err, limits.silence))
+	}
+	return ""
 }
 
 func chatWrongName(s *session) error {
@@ -567,8 +580,8 @@ func (s *session) leavesBehind(speaker *talker, readers []*talker, next int, thr
 	gets := &listener{talker: late, next: first}
 	err = gets.read(s, next-first)
 	if err == nil {
-		if _, end := late.line(limits.reply); end != io.EOF {
-			return s.fail("late", "then read all %d lines, and no EOF", next-first)
+		if problem := s.leaves(late); problem != "" {
+			return s.fail("late", "then read all %d lines, and %s", next-first, problem)
 		}
 	} else if err != io.EOF && err != errSilence {
 		return err

@@ -85,10 +85,11 @@ func orSilence(err error, d time.Duration) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return errors.New("the server closed the connection")
 	}
-	if plain(err).Error() == "timed out" {
+	err = plain(err)
+	if err != nil && err.Error() == "timed out" {
 		return fmt.Errorf("silence for %v", d)
 	}
-	return plain(err)
+	return err
 }
 
 func wrongBytes(s *session) error {

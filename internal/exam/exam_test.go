@@ -119,6 +119,7 @@ var wrongServers = []struct {
 	{"LEFT_BEHIND", "cores-left-behind", exam.Cores, ""},
 	{"CHAT_LOST_LINE", "exercises/16-chat/starter", exam.Chat, "CHAT_WRONG_NAME CHAT_CROWD CHAT_SLOW_READER"},
 	{"CHAT_LOST_LINE", "chat-shared-line", exam.Chat, ""},
+	{"CHAT_LOST_LINE", "chat-tells-itself", exam.Chat, "CHAT_SLOW_READER"},
 	{"CHAT_WRONG_NAME", "chat-name-stays", exam.Chat, ""},
 	{"CHAT_CROWD", "chat-spins", exam.Chat, "CHAT_SLOW_READER"},
 	{"CHAT_SLOW_READER", "chat-unbounded", exam.Chat, ""},
