@@ -185,6 +185,9 @@ func chatLostLine(s *session) error {
 	if err := s.atOnce(all); err != nil {
 		return err
 	}
+	if err := s.murmur(all); err != nil {
+		return err
+	}
 	return s.lastWords(all[2], all[:2])
 }
 
@@ -236,6 +239,40 @@ func (s *session) atOnce(all []*talker) error {
 			}
 			next[name]++
 		}
+	}
+	return nil
+}
+
+// murmur has a client with a long name say many short lines in one write(2), which
+// are far more for those who hear them. They read all the time, and the kernel has
+// room for that.
+func (s *session) murmur(all []*talker) error {
+	m, err := s.join(strings.Repeat("m", mostOfName), 0)
+	if err != nil {
+		return err
+	}
+	s.note("another", "whose name has %d letters joined, and sent %d lines of one letter in one write(2)", mostOfName, limits.murmur)
+	for _, t := range all {
+		if problem := t.hears(joined(m.name)); problem != "" {
+			return s.fail(t.name, "heard %s", problem)
+		}
+	}
+	s.awaitSleep()
+	if problem := s.tell(m.client, strings.Repeat("y\n", limits.murmur)); problem != "" {
+		return s.fail("that one", "got back %s", problem)
+	}
+	err = together(all, func(_ int, t *talker) error {
+		for i := range limits.murmur {
+			line, err := t.line(limits.silence)
+			if err != nil || line+"\n" != says(m.name, "y") {
+				return fmt.Errorf("%d of them, and then %s", i, heardWhat(line, err))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.usually = "one read(2) may bring more lines than are kept for a client: try to write(2) before it is taken for slow"
+		return s.fail("the others", "read all the time, and heard %v", err)
 	}
 	return nil
 }

@@ -76,6 +76,7 @@ var limits = struct {
 	room      int           // clients in one chat
 	said      int           // bytes that are said there while one of them does not read
 	sips      int           // lines that this one reads, once in a while
+	murmur    int           // lines of one letter, in one piece: ten times as much for who hears them
 	behind    int           // bytes that wait for a client when it leaves: fewer than it may be behind
 	breath    int           // bytes that are said there at a time: less than a client may be behind
 	roomTime  time.Duration // for everybody to hear everybody
@@ -100,7 +101,7 @@ var limits = struct {
 	counted: 300, reads: 1.1, lastWords: 1 << 20, capacity: 2 << 20,
 	grace: 3 * time.Second, slack: time.Second, soon: 2 * time.Second,
 	spread: 200, uneven: 0.8, replaced: 5 * time.Second,
-	room: 500, said: 32 << 20, breath: 32 << 10, behind: 44 << 10, sips: 500, roomTime: 15 * time.Second,
+	room: 500, said: 32 << 20, breath: 32 << 10, behind: 44 << 10, sips: 500, murmur: 32_000, roomTime: 15 * time.Second,
 	pipelined: 1000, calls: 100, value: 50_000, gets: 2000, benchmark: 20_000, tool: 15 * time.Second,
 }
 
