@@ -145,7 +145,7 @@ func sayings(names []string) []saying {
 		{2, "", []string{"one\ntwo\nthree\n"}, others(2, says(cyd, "one")+says(cyd, "two")+says(cyd, "three"))},
 		{0, `"good morning\n" byte by byte, each when the server had read the one before`, strings.Split("good morning\n", ""), others(0, says(ann, "good morning"))},
 		{0, "", []string{"hel", "lo\nthe", "re\n"}, others(0, says(ann, "hello")+says(ann, "there"))},
-		{1, "", []string{"with a CR\r\n"}, others(1, says(bob, "with a CR"))},
+		{1, "", []string{"with a CR\r\nwith two\r\r\n"}, others(1, says(bob, "with a CR")+says(bob, "with two\r"))},
 		{1, "", []string{"\n\r\n\nafter empty lines\n"}, others(1, says(bob, "after empty lines"))},
 		{2, "", []string{"a NUL \x00, a CR \r, grüße, \xff\xfe\n"}, others(2, says(cyd, "a NUL \x00, a CR \r, grüße, \xff\xfe"))},
 		{0, fmt.Sprintf("a line of %d bytes, which is not too long", mostOfLine), []string{longest + "\r\n"}, others(0, says(ann, longest))},

@@ -120,6 +120,7 @@ var wrongServers = []struct {
 	{"CHAT_LOST_LINE", "exercises/16-chat/starter", exam.Chat, "CHAT_WRONG_NAME CHAT_CROWD CHAT_SLOW_READER"},
 	{"CHAT_LOST_LINE", "chat-shared-line", exam.Chat, ""},
 	{"CHAT_LOST_LINE", "chat-tells-itself", exam.Chat, "CHAT_SLOW_READER"},
+	{"CHAT_LOST_LINE", "chat-every-cr", exam.Chat, ""},
 	{"CHAT_LOST_LINE", "chat-hasty", exam.Chat, ""},
 	{"CHAT_WRONG_NAME", "chat-name-stays", exam.Chat, ""},
 	{"CHAT_CROWD", "chat-spins", exam.Chat, "CHAT_SLOW_READER"},
