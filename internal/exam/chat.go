@@ -347,16 +347,16 @@ func chatWrongName(s *session) error {
 		s.note("a client", "without a name tried some, and ann said something")
 		return s.fail("bob", "heard %s", problem)
 	}
-	t.name = "Ann2"
-	if problem := s.tell(t.client, "Ann2\nhello\n"); problem != "" {
-		return s.fail("Ann2", "got back %s", problem)
+	t.name = "Ann"
+	if problem := s.tell(t.client, "Ann\nhello\n"); problem != "" {
+		return s.fail("Ann", "got back %s", problem)
 	}
 	for _, h := range []struct {
 		t    *talker
 		want string
-	}{{t, joined("Ann2")}, {ann, joined("Ann2") + says("Ann2", "hello")}, {bob, joined("Ann2") + says("Ann2", "hello")}} {
+	}{{t, joined("Ann")}, {ann, joined("Ann") + says("Ann", "hello")}, {bob, joined("Ann") + says("Ann", "hello")}} {
 		if problem := h.t.hears(h.want); problem != "" {
-			s.note("a client", "sent %q in one write(2), after names that were refused and a line of ann's", "Ann2\nhello\n")
+			s.note("a client", "sent %q in one write(2), after names that were refused and a line of ann's, whose name is another one", "Ann\nhello\n")
 			return s.fail(h.t.name, "heard %s", problem)
 		}
 	}
@@ -376,18 +376,18 @@ func chatWrongName(s *session) error {
 			t.reset()
 		}
 		for _, other := range []*talker{ann, bob} {
-			if problem := other.hears(left("Ann2")); problem != "" {
-				s.note("Ann2", "%s", how)
+			if problem := other.hears(left("Ann")); problem != "" {
+				s.note("Ann", "%s", how)
 				return s.fail(other.name, "heard %s", problem)
 			}
 		}
-		if t, err = s.join("Ann2", 0); err != nil {
+		if t, err = s.join("Ann", 0); err != nil {
 			s.note("that was", "after another one of this name had left")
 			return err
 		}
 		for _, other := range []*talker{ann, bob} {
-			if problem := other.hears(joined("Ann2")); problem != "" {
-				return s.fail(other.name, "heard %s, when an Ann2 joined again", problem)
+			if problem := other.hears(joined("Ann")); problem != "" {
+				return s.fail(other.name, "heard %s, when an Ann joined again", problem)
 			}
 		}
 	}

@@ -123,6 +123,7 @@ var wrongServers = []struct {
 	{"CHAT_LOST_LINE", "chat-every-cr", exam.Chat, ""},
 	{"CHAT_LOST_LINE", "chat-hasty", exam.Chat, ""},
 	{"CHAT_WRONG_NAME", "chat-name-stays", exam.Chat, ""},
+	{"CHAT_WRONG_NAME", "chat-caseless", exam.Chat, ""},
 	{"CHAT_CROWD", "chat-spins", exam.Chat, "CHAT_SLOW_READER"},
 	{"CHAT_SLOW_READER", "chat-unbounded", exam.Chat, ""},
 	{"CHAT_SLOW_READER", "chat-splices", exam.Chat, ""},
