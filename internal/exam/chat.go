@@ -526,6 +526,9 @@ func chatSlowReader(s *session) error {
 		return err
 	}
 	speaker, readers := all[0], all[1:]
+	if err := s.endlessLine(speaker); err != nil {
+		return err
+	}
 	slow, err := s.join("slow", limits.tiny)
 	if err != nil {
 		return err
@@ -567,6 +570,34 @@ func chatSlowReader(s *session) error {
 		return err
 	}
 	return s.leavesBehind(speaker, readers, next+1, thrown)
+}
+
+// endlessLine has a client send without an end of the line.
+func (s *session) endlessLine(t *talker) error {
+	before := s.server.rss()
+	for {
+		sent, err := t.offerOnly('y', limits.flood-t.sent)
+		if err != nil {
+			return s.fail(t.name, "sent %d bytes without a line end, then: %v", t.sent, err)
+		}
+		if !s.awaitRead(t.client, limits.first) || sent == 0 {
+			break
+		}
+	}
+	if grew := s.server.rss() - before; grew >= limits.growth {
+		s.usually = "what has come of a line is kept without limit until its end comes"
+		s.note(t.name, "sent %d bytes without a line end", t.sent)
+		return s.fail("memory", "grew by %d KiB", grew>>10)
+	}
+	problem := s.tell(t.client, "\n")
+	if problem == "" {
+		problem = t.hears(tooLong)
+	}
+	if problem != "" {
+		s.note(t.name, "sent %d bytes without a line end, and then one", t.sent)
+		return s.fail(t.name, "heard %s", problem)
+	}
+	return nil
 }
 
 // leavesBehind has a client end its stream while lines wait for it that the kernel
