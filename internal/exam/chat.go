@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"epoll-step-by-step/internal/procfs"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -613,6 +611,7 @@ func (s *session) leavesBehind(speaker *talker, readers []*talker, next int, thr
 			return s.fail(t.name, "heard %s", problem)
 		}
 	}
+	gets := &listener{talker: late, next: next}
 	first, behind, said := next, 0, 0
 	for said < limits.said && behind < limits.behind {
 		size := limits.breath
@@ -629,24 +628,30 @@ func (s *session) leavesBehind(speaker *talker, readers []*talker, next int, thr
 		}
 		end, found := late.serverEnd(socks)
 		if !found {
+			s.usually = "fewer than 64 KiB of lines are kept for a client"
 			return s.fail("late", "who had not read yet, was cut off when no more than %d bytes were waiting", behind+size)
 		}
-		said = (next - first) * len(says("speaker", speechLine(0)))
-		behind = said - end.TxQueue - late.unread(socks)
+		line := len(says("speaker", speechLine(0)))
+		said = (next - first) * line
+		behind = said - gets.heard*line - late.in.Buffered() - late.unread(socks) - end.TxQueue
+		if behind > 0 && gets.heard == 0 {
+			// That makes the kernel look for room once more: now, and not when the end comes.
+			if err := gets.read(s, limits.breath/line); err != nil && err != io.EOF && err != errSilence {
+				return err
+			}
+		}
 	}
 	if err := late.CloseWrite(); err != nil {
 		return plain(err)
 	}
-	// Time to see that and to make the mistake, before there is room again.
-	for deadline := time.Now().Add(limits.stalled); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		socks, err := sockets()
-		if end, found := late.serverEnd(socks); err == nil && (!found || end.State != procfs.TCPEstablished && end.State != procfs.TCPCloseWait) {
-			break
-		}
-	}
 	s.note("late", "joined, read nothing, and called shutdown(SHUT_WR) when %d bytes were said that the kernel had no room for", behind)
-	gets := &listener{talker: late, next: first}
-	err = gets.read(s, next-first)
+	// Meanwhile it has time to see that and to make the mistake, before there is
+	// room again.
+	if err := s.restsInCrowd("with nothing to do for that one"); err != nil {
+		s.usually = "the end is behind the lines that are pending, and EPOLLIN is still asked for: it is reported again and again, and nobody reads it"
+		return err
+	}
+	err = gets.read(s, next-first-gets.heard)
 	if err == nil {
 		if problem := s.leaves(late); problem != "" {
 			return s.fail("late", "then read all %d lines, and %s", next-first, problem)
@@ -655,7 +660,7 @@ func (s *session) leavesBehind(speaker *talker, readers []*talker, next int, thr
 		return err
 	}
 	if gets.heard < next-first {
-		s.usually = "read(2) returned 0 and the connection was closed with lines still pending"
+		s.usually = "read(2) returned 0 and the connection was closed with lines still pending; or fewer than 64 KiB of lines are kept for a client"
 		return s.fail("late", "then read %d of the %d lines that had been said", gets.heard, next-first)
 	}
 	for _, t := range all {

@@ -131,6 +131,7 @@ var wrongServers = []struct {
 	{"CHAT_SLOW_READER", "chat-all-miss", exam.Chat, "CHAT_LOST_LINE"},
 	{"CHAT_SLOW_READER", "chat-deaf", exam.Chat, ""},
 	{"CHAT_SLOW_READER", "chat-late", exam.Chat, ""},
+	{"CHAT_SLOW_READER", "chat-late-spins", exam.Chat, ""},
 	{"CHAT_SLOW_READER", "chat-endless-line", exam.Chat, ""},
 	{"REDIS_WRONG_REPLY", "redis-text", exam.Redis, "REDIS_SPLIT"},
 	{"REDIS_SPLIT", "redis-line-is-read", exam.Redis, "REDIS_PROTOCOL_ERROR"},
