@@ -80,6 +80,7 @@ var wrongServers = []struct {
 	{"BUSY_LOOP", "epollout-stays", exam.LT, "EPOLLOUT_ALWAYS_ARMED"},
 	{"STARVED", "starved", exam.ET, ""},
 	{"ACCEPT_LOST", "accept-lost", exam.ET, "DEAF_AFTER_OUT_OF_FDS"},
+	{"ACCEPT_LOST", "accept-some", exam.ET, ""},
 	{"DIED_ON_SIGNAL", "died-on-signal", exam.LT, ""},
 	{"FD_LEAK", "fd-leak", exam.Echo, "DEAF_AFTER_OUT_OF_FDS"},
 	{"FD_LEAK", "fd-leak-owed", exam.ET, ""},

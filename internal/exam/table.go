@@ -92,7 +92,7 @@ var limits = struct {
 	silence: 3 * time.Second, stalled: 250 * time.Millisecond,
 	message: 16 << 20, flood: 64 << 20, growth: 24 << 20, tiny: 16 << 10, sip: 32 << 10, edge: 256 << 10, fair: 3 << 20, unfair: 10 << 20,
 	idle: 1000, pings: 20, nap: 5 * time.Millisecond, watch: 2 * time.Second, idleCPU: 0.02, spinCPU: 0.5,
-	fewFDs: 32, manyFDs: 60, queued: 200, burst: 5000, burstTime: 14 * time.Second,
+	fewFDs: 32, manyFDs: 60, queued: 2000, burst: 5000, burstTime: 14 * time.Second,
 	churn: 2000, unread: 150, stalling: 12, leak: 5, resets: 60,
 	term: 2500 * time.Millisecond, oneThread: 0.95, oneThreadCPU: 0.5,
 	longLine: 300_000, manyLines: 10_000,
