@@ -199,13 +199,17 @@ func (s *session) awaitFIN(clients ...*client) error {
 }
 
 // endWhileFlushing sends the FIN to a server that has bytes pending and no reason
-// to read.
+// to read; and to one that has them because of its last read.
 func (s *session) endWhileFlushing() error {
 	c, err := s.dial(limits.tiny)
 	if err != nil {
 		return err
 	}
 	sent, err := s.stuff(c)
+	if err != nil {
+		return err
+	}
+	room, err := s.taken(c)
 	if err == nil {
 		err = plain(c.CloseWrite())
 	}
@@ -219,7 +223,60 @@ func (s *session) endWhileFlushing() error {
 		s.note("sent", "%d bytes without reading; when the server took no more, a FIN; then read", sent)
 		return s.fail("got back", "%v", err)
 	}
+	for range 3 { // how much there is room for may differ by some bytes
+		inTime, err := s.endBeyondRoom(room - limits.lastChunk/2)
+		if inTime || err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// taken is how many bytes for c, which has read nothing, the kernel has taken from
+// the server.
+func (s *session) taken(c *client) (int, error) {
+	socks, err := sockets()
+	end, _ := c.serverEnd(socks)
+	return end.TxQueue + c.unread(socks), err
+}
+
+// endBeyondRoom sends the FIN together with a last chunk, when the kernel has not
+// enough room left for the answer: after a short read, that is pending. It tells
+// whether it came to that.
+func (s *session) endBeyondRoom(before int) (inTime bool, err error) {
+	c, err := s.dial(limits.tiny)
+	if err != nil {
+		return false, err
+	}
+	for c.sent < before {
+		if err := c.send(min(limits.edge, before-c.sent), limits.reply); err != nil {
+			return false, err
+		}
+		s.awaitRead(c, limits.reply)
+	}
+	s.awaitSleep()
+	first, err := s.taken(c)
+	if err == nil {
+		err = s.pause(func() error {
+			if err := c.ending(limits.lastChunk); err != nil {
+				return err
+			}
+			return s.awaitFIN(c)
+		})
+	}
+	if err != nil {
+		return false, err
+	}
+	s.awaitSleep()
+	all, err := s.taken(c)
+	if err != nil {
+		return false, err
+	}
+	if err := s.end(c, c.sent, finLost); err != nil {
+		s.note("sent", "%d bytes without reading, and then %d more and a FIN, which the server read when there was not enough room for the answer; then read", before, limits.lastChunk)
+		return false, s.fail("got back", "%v", err)
+	}
+	return first == before && all < c.sent, nil
 }
 
 // stuff sends, without reading, until the server has stopped reading, and so

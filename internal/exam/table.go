@@ -63,6 +63,7 @@ var limits = struct {
 	counted   int     // messages whose calls are counted
 	reads     float64 // calls of read(2) that one of them may cost
 	lastWords int     // bytes before a FIN: many reads of anybody's
+	lastChunk int     // likewise: one read, if it is of 64 KiB, and a short one
 	capacity  int     // bytes that a connection's queues have room for, or somewhat less
 
 	grace time.Duration // for clients that do not take what they are owed, after SIGTERM
@@ -98,7 +99,7 @@ var limits = struct {
 	longLine: 300_000, manyLines: 10_000,
 	crowd: 5000, tooSoon: 1900 * time.Millisecond, tooLate: 3500 * time.Millisecond,
 	kept: 5 * time.Second, every: 500 * time.Millisecond, dearer: 2, wakeUps: 4, quiet: time.Second,
-	counted: 300, reads: 1.1, lastWords: 1 << 20, capacity: 2 << 20,
+	counted: 300, reads: 1.1, lastWords: 1 << 20, lastChunk: 60_000, capacity: 2 << 20,
 	grace: 3 * time.Second, slack: time.Second, soon: 2 * time.Second,
 	spread: 200, uneven: 0.8, replaced: 5 * time.Second,
 	room: 500, said: 32 << 20, breath: 32 << 10, behind: 44 << 10, sips: 500, murmur: 32_000, roomTime: 15 * time.Second,
