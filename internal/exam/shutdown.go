@@ -24,7 +24,7 @@ type audience struct {
 	unread  []*client // bytes of theirs are in the server's queues
 	waiting []*client // likewise, and they have not been accepted yet
 	slow    *client   // has not read yet, and is going to
-	never   *client   // does not read
+	never   *client   // does not read, and sends a byte now and then
 }
 
 func droppedOnTerm(s *session) error {
@@ -63,15 +63,16 @@ func (s *session) assemble() (*audience, error) {
 			a.unread = append(a.unread, c)
 		}
 	}
-	var err error
-	if a.slow, err = s.dial(0); err != nil {
-		return nil, err
+	for _, c := range []**client{&a.slow, &a.never} {
+		var err error
+		if *c, err = s.dial(0); err != nil {
+			return nil, err
+		}
+		if _, err = s.stuff(*c); err != nil {
+			return nil, err
+		}
 	}
-	if _, err = s.stuff(a.slow); err != nil {
-		return nil, err
-	}
-	a.never, err = s.neverReads()
-	return a, err
+	return a, nil
 }
 
 // neverReads connects a client that does not take what it is owed, and sends until
@@ -243,7 +244,8 @@ func (s *session) slowServed(a *audience) error {
 // no longer, and that the server sleeps meanwhile.
 func (s *session) neverCutOff(a *audience) error {
 	tooSoon, tooLate := a.signalled.Add(limits.grace-limits.slack), a.heard.Add(limits.grace+limits.term)
-	spin := 0.0
+	a.never.send(1, limits.stalled)
+	spoke, spin := time.Now(), 0.0
 	if time.Now().Before(tooSoon) {
 		_, spin = s.share(limits.slack / 2)
 	}
@@ -262,8 +264,11 @@ func (s *session) neverCutOff(a *audience) error {
 			s.note("cut off", "one that never read: the process ended after %.1f s", after.Seconds())
 			return nil
 		case now.After(tooLate):
-			s.usually = "nothing limits how long a client that does not read is waited for, or epoll_wait(2) sleeps longer than that"
-			return s.fail("the end", "did not come within %.1f s: one client does not read", after.Seconds())
+			s.usually = "nothing limits how long a client that does not read is waited for, or epoll_wait(2) sleeps longer than that; or each event makes the time begin anew"
+			return s.fail("the end", "did not come within %.1f s: one client does not read, and sends a byte now and then", after.Seconds())
+		case now.Sub(spoke) > limits.every:
+			a.never.send(1, limits.stalled) // that makes an event: it is no reason to wait longer
+			spoke = now
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
