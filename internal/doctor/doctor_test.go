@@ -194,6 +194,19 @@ func TestReportOfMissingTools(t *testing.T) {
 	}
 }
 
+func TestColoured(t *testing.T) {
+	for _, tt := range []struct {
+		noColor, term string
+		want          bool
+	}{{"", "xterm", true}, {"", "", true}, {"", "dumb", false}, {"1", "xterm", false}} {
+		t.Setenv("NO_COLOR", tt.noColor)
+		t.Setenv("TERM", tt.term)
+		if coloured() != tt.want {
+			t.Errorf("NO_COLOR=%s TERM=%s: %t", tt.noColor, tt.term, !tt.want)
+		}
+	}
+}
+
 func TestReportOfPresentTools(t *testing.T) {
 	putAll(t, onlyPath(t))
 	for _, tool := range tools {

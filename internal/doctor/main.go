@@ -67,7 +67,12 @@ func main() {
 	}
 	_, err := unix.IoctlGetTermios(int(os.Stdout.Fd()), unix.TCGETS)
 	terminal := err == nil // else ENOTTY: a pipe or a file
-	os.Exit(report(os.Stdout, terminal && os.Getenv("NO_COLOR") == ""))
+	os.Exit(report(os.Stdout, terminal && coloured()))
+}
+
+// coloured says whether the user wants colour on a terminal, and has one that can.
+func coloured() bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 // report prints every finding, then one sentence that sums them up.
