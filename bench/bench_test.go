@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +16,8 @@ import (
 
 	"epoll-step-by-step/bench/record"
 	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestMain asserts that nothing is left behind.
@@ -85,6 +88,30 @@ func TestEndToEnd(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "step3") || !strings.Contains(progress.String(), "round 1 of 1") {
 		t.Errorf("got the tables\n%s\nand the progress\n%s", &out, &progress)
+	}
+}
+
+// A server that cannot be kept off the generator's CPU is not left running.
+func TestNotConfined(t *testing.T) {
+	runtime.LockOSThread() // a server dies with the thread that has started it
+	defer runtime.UnlockOSThread()
+	if err := pin(false); err != nil {
+		t.Fatal(err)
+	}
+	serverCPUs.Zero()
+	defer func() { serverCPUs = allCPUs }()
+	s := server{Name: "step3", Go: "step3-epoll-lt"}
+	bin, err := s.build(t.Context(), root(t), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.start(bin, root(t))
+	if p != nil || !errors.Is(err, unix.EINVAL) {
+		t.Errorf("got %v, %v; want none, EINVAL", p, err)
+	}
+	pids, err := procfs.Descendants(os.Getpid())
+	if len(pids) > 0 || err != nil {
+		t.Errorf("left running: %v, %v", pids, err)
 	}
 }
 

@@ -137,7 +137,11 @@ func (s server) start(bin, root string) (*process, error) {
 		fd, err := dial(port, 0)
 		if err == nil {
 			leave(fd)
-			return p, p.confine()
+			if err := p.confine(); err != nil {
+				p.kill()
+				return nil, err
+			}
+			return p, nil
 		}
 		var status unix.WaitStatus
 		if pid, _ := unix.Wait4(p.pid, &status, unix.WNOHANG, nil); pid == p.pid {
