@@ -28,8 +28,8 @@ var varying = []struct {
 }
 
 var (
-	number = regexp.MustCompile(`\d+(\.\d+)?( \d+)?`) // two: strace -c leaves a column empty that is 0
-	gutter = regexp.MustCompile(`^ \d │ `)
+	number = regexp.MustCompile(`\d+(\.\d+)?( \d+)?`)       // two: strace -c leaves a column empty that is 0
+	gutter = regexp.MustCompile(`^ (\d|N) │ `)              // N: where numbers vary
 	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$|^lab> `) // by the author: nothing in it varies
 )
 

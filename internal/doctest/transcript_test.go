@@ -250,6 +250,7 @@ func TestVarying(t *testing.T) {
 		{"", "2 of 3", "2 of 4", false},
 		{"numbers vary", "2 of 3.5", "17 of 4", true},
 		{"numbers vary", "2 of 3", "2 off 3", false},
+		{"numbers vary", " 5 │ 29295 asleep: none is\n 5 │ ready", " 5 │ 978 asleep: none is ready", true},
 		{"numbers vary", "  103       100 read", "  101           read", true}, // strace -c
 		{"numbers vary", "  103       100 read", "  101           write", false},
 		{"numbers vary", "$ sleep 1", "$ sleep 2", false},
