@@ -268,6 +268,7 @@ func TestWhatRemains(t *testing.T) {
 		{"A", []exam.Verdict{exam.Fail, exam.Pass}, "Not yet: A.", "failed: A", errFailed},
 		{"A", []exam.Verdict{exam.Error, exam.Fail}, "Not yet: A. And B passed before the change.", "failed: B; no verdict: A", errFailed},
 		{"A", []exam.Verdict{exam.Pass, exam.Fail}, "A passes now. But another promise is broken: B passed before the change.", "failed: B", errFailed},
+		{"A B", []exam.Verdict{exam.Pass, exam.Pass, exam.Fail}, "A B pass now. But another promise is broken: C passed before the change.", "failed: C", errFailed},
 		{"", []exam.Verdict{exam.Pass, exam.Fail}, "Not yet: B passed before the change.", "failed: B", errFailed},
 		{"A", []exam.Verdict{exam.Skip, exam.Pass}, "All that could be tried is passed. Not tried: A (lacks it).",
 			"not tried: A (lacks it)", errNotGraded},

@@ -325,8 +325,12 @@ func (e *exercise) remaining(o *outcome) string {
 	case len(e.MustNotFail) == 0 || len(o.Untried) > 0:
 		text = fmt.Sprintf("Not yet: %s passed before the change.", strings.Join(broken, " "))
 	default:
-		text = fmt.Sprintf("%s passes now. But another promise is broken: %s passed before the change.",
-			strings.Join(e.MustNotFail, " "), strings.Join(broken, " "))
+		passes := "passes"
+		if len(e.MustNotFail) > 1 {
+			passes = "pass"
+		}
+		text = fmt.Sprintf("%s %s now. But another promise is broken: %s passed before the change.",
+			strings.Join(e.MustNotFail, " "), passes, strings.Join(broken, " "))
 	}
 	if len(o.Untried) > 0 {
 		text += " Not tried: " + strings.Join(o.Untried, "; ") + "."
