@@ -160,7 +160,7 @@ func (s *session) ownListeners(at map[int][]*client) error {
 	for pid := range at {
 		if !own[pid] {
 			s.usually = "the processes have copies of one listening socket: who is awake first takes all that wait there. " +
-				"Open one for each of them, with SO_REUSEPORT"
+				"Open one for each of them, with SO_REUSEPORT; and close-on-exec, or each of them inherits those of the others"
 			return s.fail("listening", "%s for %d processes: %s the same one open", plural(len(socks), "socket", "sockets"), len(at), who(shared))
 		}
 	}
