@@ -89,7 +89,7 @@ var wrongServers = []struct {
 	{"CROSSED_WIRES", "pending-shared", exam.ET, ""},
 	{"IGNORES_SIGTERM", "ignores-sigterm", exam.Echo, ""},
 	{"PORT_STUCK", "port-stuck", exam.Echo, ""},
-	{"EDGE_LOST", "edge-lost", exam.ET, "LOST_BYTES STUCK_WRITER HALF_CLOSE_LOST"},
+	{"EDGE_LOST", "edge-lost", exam.ET, "LOST_BYTES STUCK_WRITER HALF_CLOSE_LOST FD_LEAK"},
 	{"EDGE_LOST", "edge-lost-later", exam.ET, "LOST_BYTES STUCK_WRITER HALF_CLOSE_LOST STARVED"},
 	{"BLOCKING_FD", "blocking-fd", exam.LT, "SLOW_READER_BLOCKS"},
 	{"NOT_EPOLL", "not-epoll", exam.LT, "SPINS_OUT_OF_FDS"},
