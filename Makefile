@@ -74,7 +74,7 @@ diff2 diff3 diff4: diff%:
 # One package after the other (-p 1): so go test prints as it goes, and no
 # grading disturbs another one's. Of subtests those are shown that take long
 # (TestGate, TestGrading, TestWrongServers), or that do not pass.
-test: setup ## all tests (8 minutes)
+test: setup ## all tests (some ten minutes on 2 CPUs)
 	@mkdir -p bin && rm -f bin/failed
 	@{ go test -count=1 -p 1 -timeout 15m -v $(PACKAGES) || touch bin/failed; GOWORK=off go test -C bench -count=1 -v ./... || touch bin/failed; } 2>&1 \
 	| grep --line-buffered -vE '^=== |^PASS$$|no test files|^ +--- PASS: Test[^GW]'; test ! -e bin/failed

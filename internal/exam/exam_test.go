@@ -20,7 +20,7 @@ import (
 const root = "../.." // of the repository
 
 // Each wrong server is asked its own check and an eighth of the others, another
-// one than its neighbours. All of them take ten minutes.
+// one than its neighbours. All of them take far longer.
 var all = flag.Bool("all", false, "ask each wrong server everything: go test ./internal/exam -run WrongServers -timeout 30m -args -all")
 
 func TestMain(m *testing.M) {
