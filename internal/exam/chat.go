@@ -622,18 +622,21 @@ func (s *session) leavesBehind(speaker *talker, readers []*talker, next int, thr
 			return err
 		}
 		s.awaitSleep()
-		socks, err := sockets()
+		_, found, err := late.serverEnd()
 		if err != nil {
 			return err
 		}
-		end, found := late.serverEnd(socks)
 		if !found {
 			s.usually = "fewer than 64 KiB of lines are kept for a client"
 			return s.fail("late", "who had not read yet, was cut off when no more than %d bytes were waiting", behind+size)
 		}
 		line := len(says("speaker", speechLine(0)))
 		said = (next - first) * line
-		behind = said - gets.heard*line - late.in.Buffered() - late.unread(socks) - end.TxQueue
+		taken, err := late.taken()
+		if err != nil {
+			return err
+		}
+		behind = said - gets.heard*line - late.in.Buffered() - taken
 		if behind > 0 && gets.heard == 0 {
 			// That makes the kernel look for room once more: now, and not when the end comes.
 			if err := gets.read(s, limits.breath/line); err != nil && err != io.EOF && err != errSilence {

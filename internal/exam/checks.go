@@ -183,9 +183,8 @@ func (s *session) transfer(c *client, n int, pace func()) error {
 // leftUnread says what is usually wrong if bytes of c are unread and nothing
 // comes back.
 func (s *session) leftUnread(c *client) {
-	socks, err := sockets()
-	end, found := c.serverEnd(socks)
-	if err != nil || !found || end.RxQueue == 0 {
+	end, _, err := c.serverEnd()
+	if err != nil || end.RxQueue == 0 {
 		return
 	}
 	switch doing := s.server.doing(); {
@@ -235,29 +234,16 @@ func unboundedBuffer(s *session) error {
 			return err
 		}
 	}
-	before, peak := s.server.rss(), int64(0)
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			peak = max(peak, s.server.rss())
-			select {
-			case <-done:
-				return
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	})
+	before, peak := s.server.rss(), s.peak()
+	c.asleep = func() bool { return false } // be patient: it may sleep for a time, and go on reading
 	offered, err := c.offer(limits.flood)
-	close(done)
-	wg.Wait()
-	peak = max(peak, s.server.rss())
+	most := peak()
 	s.note("sent", "%d bytes without reading; %d were taken", limits.flood, offered)
-	s.note("memory", "grew from %d KiB to %d KiB", before>>10, peak>>10)
+	s.note("memory", "grew from %d KiB to %d KiB", before>>10, most>>10)
 	if how, dead := s.server.died(); dead {
 		return s.fail("server", "died: %s", how)
 	}
-	if peak-before >= limits.growth {
+	if most-before >= limits.growth {
 		return errFailed
 	}
 	return err
@@ -627,8 +613,7 @@ func (s *session) offerAll(c *client) {
 		if n < limits.edge || err != nil || !s.awaitRead(c, limits.stalled) {
 			return // it reads no more: the end comes behind what is unread
 		}
-		socks, err := sockets()
-		if end, ok := c.serverEnd(socks); err != nil || !ok || c.sent > end.TxQueue+c.unread(socks) {
+		if taken, err := c.taken(); err != nil || c.sent > taken {
 			return
 		}
 	}
@@ -701,7 +686,7 @@ func starved(s *session) error {
 		} else {
 			// While it is stopped, its queues fill up.
 			err = s.pause(func() error {
-				s.awaitFullQueues()
+				s.awaitFullQueues(hoses)
 				return send()
 			})
 		}
@@ -742,15 +727,13 @@ func starved(s *session) error {
 
 // awaitFullQueues waits until nothing more fits into the receive queues of a
 // server that is stopped.
-func (s *session) awaitFullQueues() {
+func (s *session) awaitFullQueues(hoses []*firehose) {
 	last := -1
 	for range 20 {
 		sum := 0
-		socks, _ := sockets()
-		for _, sock := range socks {
-			if sock.Local == s.server.addr && sock.State == procfs.TCPEstablished {
-				sum += sock.RxQueue
-			}
+		for _, f := range hoses {
+			end, _, _ := connection(s.server.addr, f.local)
+			sum += end.RxQueue
 		}
 		if sum == last {
 			return
@@ -895,23 +878,33 @@ func (s *session) pause(f func() error) error {
 
 // awaitThreads waits until each thread of the server is in one of the states.
 func (s *session) awaitThreads(states string, d time.Duration) bool {
-	reached := func(pid int) bool {
-		threads, _ := procfs.Threads(pid)
-		return !slices.ContainsFunc(threads, func(t procfs.Thread) bool {
-			return !strings.ContainsRune(states, rune(t.State))
-		})
-	}
 	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if !slices.ContainsFunc(s.server.all(), func(pid int) bool { return !reached(pid) }) {
+		if s.threadsAre(states) {
 			return true
 		}
 	}
 	return false
 }
 
+func (s *session) threadsAre(states string) bool {
+	return !slices.ContainsFunc(s.server.all(), func(pid int) bool {
+		threads, _ := procfs.Threads(pid)
+		return slices.ContainsFunc(threads, func(t procfs.Thread) bool {
+			return !strings.ContainsRune(states, rune(t.State))
+		})
+	})
+}
+
 // awaitSleep waits until the server sleeps, so that a signal meets it there. A
 // server that never does is signalled all the same.
-func (s *session) awaitSleep() { s.awaitThreads("SDI", limits.stalled) }
+func (s *session) awaitSleep() { s.awaitThreads(sleeping, limits.stalled) }
+
+const sleeping = "SDI" // states of threads: proc(5), /proc/pid/stat
+
+// asleep tells whether the server sleeps, as far as we may see it.
+func (s *session) asleep() bool {
+	return len(s.server.processes()) > 0 && s.threadsAre(sleeping)
+}
 
 func fdLeak(s *session) error {
 	visit := func() error {
@@ -1178,14 +1171,12 @@ func portStuck(s *session) error {
 	c.Close()
 	left := ""
 	for deadline := time.Now().Add(limits.reply); left == "" && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		socks, err := sockets()
+		end, _, err := c.serverEnd()
 		if err != nil {
 			return err
 		}
-		for _, sock := range socks {
-			if sock.Local == old.addr && sock.State == procfs.TCPTimeWait {
-				left = sock.State.String()
-			}
+		if end.State == procfs.TCPTimeWait {
+			left = end.State.String()
 		}
 	}
 	if left == "" {

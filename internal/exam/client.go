@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -30,6 +31,8 @@ type client struct {
 	id   uint64
 	sent int // bytes of the pattern written
 	got  int // bytes of the pattern that have come back
+
+	asleep func() bool // whether the server is seen to sleep
 }
 
 var lastID = func() *atomic.Uint64 {
@@ -80,7 +83,7 @@ func (s *session) dialUntil(rcvbuf int, deadline time.Time) (*client, error) {
 		}
 		return nil, fmt.Errorf("a client could not connect: %w", plain(err))
 	}
-	c := &client{TCPConn: nc.(*net.TCPConn), id: lastID.Add(1)}
+	c := &client{TCPConn: nc.(*net.TCPConn), id: lastID.Add(1), asleep: s.asleep}
 	s.mu.Lock()
 	s.clients = append(s.clients, c)
 	s.mu.Unlock()
@@ -125,7 +128,8 @@ func (c *client) send(n int, d time.Duration) error {
 }
 
 // offer sends up to n bytes without reading, until the server takes no more
-// for a while. It returns how many it has taken.
+// for a while, or a shorter one if it sleeps then. It returns how many it has
+// taken.
 func (c *client) offer(n int) (int, error) {
 	return c.offerBy(n, func(chunk []byte) { pattern(chunk, c.id, c.sent) })
 }
@@ -140,22 +144,26 @@ func (c *client) offerOnly(letter byte, n int) (int, error) {
 }
 
 func (c *client) offerBy(n int, fill func(chunk []byte)) (int, error) {
-	sent := 0
 	buf := make([]byte, 64<<10)
+	sent, last, naps := 0, time.Now(), 0
 	for sent < n {
 		chunk := buf[:min(len(buf), n-sent)]
 		fill(chunk)
-		c.SetWriteDeadline(time.Now().Add(limits.stalled))
+		c.SetWriteDeadline(time.Now().Add(limits.moment))
 		m, err := c.Write(chunk)
 		sent, c.sent = sent+m, c.sent+m
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if m > 0 {
-				continue // slow, not stalled
-			}
-			return sent, nil
-		}
-		if err != nil {
+		switch {
+		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
 			return sent, plain(err)
+		case m > 0:
+			last, naps = time.Now(), 0
+			continue // slow, not stalled
+		}
+		if naps++; !c.asleep() {
+			naps = 0
+		}
+		if naps == 3 || time.Since(last) >= limits.stalled {
+			return sent, nil
 		}
 	}
 	return sent, nil
@@ -178,9 +186,10 @@ var errSilence = errors.New("silence")
 // errSilence if none comes for d, with io.EOF, with a *mismatch or with what
 // read(2) said. pace, if not nil, is called before each read.
 func (c *client) receive(n int, d time.Duration, pace func()) error {
-	buf, want := make([]byte, 64<<10), make([]byte, 64<<10)
+	size := min(n, 64<<10)
+	buf, want := make([]byte, size), make([]byte, size)
 	for n > 0 {
-		chunk := buf[:min(n, len(buf))]
+		chunk := buf[:min(n, size)]
 		if pace != nil {
 			pace()
 			chunk = chunk[:min(len(chunk), limits.sip)]
@@ -263,15 +272,24 @@ func (c *client) ping(d time.Duration) error { return c.echo(pingSize, d) }
 
 const pingSize = 16 // bytes
 
-// serverEnd finds the other end of the connection among socks.
-func (c *client) serverEnd(socks []procfs.Socket) (procfs.Socket, bool) {
-	me := c.LocalAddr().(*net.TCPAddr).AddrPort()
-	for _, sock := range socks {
-		if sock.Remote == me && sock.Local.Port() == c.RemoteAddr().(*net.TCPAddr).AddrPort().Port() {
-			return sock, true
-		}
-	}
-	return procfs.Socket{}, false
+// serverEnd finds the other end of the connection, and tells whether it is there.
+func (c *client) serverEnd() (procfs.Socket, bool, error) {
+	return connection(addrPort(c.RemoteAddr()), addrPort(c.LocalAddr()))
+}
+
+// ownEnd is c itself.
+func (c *client) ownEnd() (procfs.Socket, bool, error) {
+	return connection(addrPort(c.LocalAddr()), addrPort(c.RemoteAddr()))
+}
+
+func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
+
+// taken is how many bytes for c, which has read nothing of them, the kernel has
+// taken from the server.
+func (c *client) taken() (int, error) {
+	own, _, err := c.ownEnd()
+	end, _, err2 := c.serverEnd()
+	return own.RxQueue + end.TxQueue, errors.Join(err, err2)
 }
 
 // unaccepted tells of a server's end whether it waits for accept(2). With no
@@ -292,17 +310,6 @@ func (c *client) window() (n int) {
 		}
 	})
 	return n
-}
-
-// unread is how many bytes lie in c's receive queue.
-func (c *client) unread(socks []procfs.Socket) int {
-	me := c.LocalAddr().(*net.TCPAddr).AddrPort()
-	for _, sock := range socks {
-		if sock.Local == me && sock.Remote.Port() == c.RemoteAddr().(*net.TCPAddr).AddrPort().Port() {
-			return sock.RxQueue
-		}
-	}
-	return 0
 }
 
 // plain strips what net wraps around an error: "write tcp 127.0.0.1:…" says

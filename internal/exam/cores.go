@@ -70,13 +70,14 @@ func (s *session) spread() (map[int][]*client, error) {
 		}
 		mine = append(mine, c)
 	}
-	if socks, err = sockets(); err != nil {
-		return nil, err
-	}
 	inode := make(map[*client]uint64)
 	for _, c := range mine {
-		if sock, ok := c.serverEnd(socks); ok {
-			inode[c] = sock.Inode
+		end, found, err := c.serverEnd()
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			inode[c] = end.Inode
 		}
 	}
 	owners, err := procfs.Owners(slices.Collect(maps.Values(inode))...)

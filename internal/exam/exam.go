@@ -456,9 +456,8 @@ func (s *session) explain() {
 // connections that have any.
 func (s *session) state() string {
 	text := s.server.doing()
-	socks, err := sockets()
 	pids := s.server.processes()
-	if err != nil || len(pids) == 0 {
+	if len(pids) == 0 {
 		return text
 	}
 	holder := make(map[uint64]string) // by inode
@@ -472,12 +471,13 @@ func (s *session) state() string {
 		}
 	}
 	shown := 0
-	for _, c := range s.clients {
+	for begin, i := time.Now(), 0; i < len(s.clients) && time.Since(begin) < limits.reply; i++ {
 		if shown == 2 {
 			break // one would do to understand
 		}
-		sock, ok := c.serverEnd(socks)
-		if !ok || len(s.clients) > 1 && sock.RxQueue+sock.TxQueue == 0 {
+		c := s.clients[i]
+		sock, found, _ := c.serverEnd()
+		if !found || len(s.clients) > 1 && sock.RxQueue+sock.TxQueue == 0 {
 			continue
 		}
 		shown++

@@ -175,6 +175,7 @@ func TestEveryCheckHasAWrongServer(t *testing.T) {
 }
 
 func TestWrongServers(t *testing.T) {
+	t.Parallel()
 	for i, w := range wrongServers {
 		t.Run(w.id, func(t *testing.T) {
 			t.Parallel()

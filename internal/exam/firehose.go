@@ -3,6 +3,7 @@ package exam
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -30,8 +31,9 @@ type arrival struct {
 
 // A rawClient is a blocking socket whose arrivals have times.
 type rawClient struct {
-	fd  int
-	oob [128]byte
+	fd    int
+	local netip.AddrPort
+	oob   [128]byte
 }
 
 func (s *session) dialRaw() (*rawClient, error) {
@@ -58,7 +60,12 @@ func (s *session) dialRaw() (*rawClient, error) {
 	if err := unix.Connect(fd, addr); err != nil {
 		return nil, os.NewSyscallError("connect", err)
 	}
-	return &rawClient{fd: fd}, nil
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockname", err)
+	}
+	local := name.(*unix.SockaddrInet4)
+	return &rawClient{fd: fd, local: netip.AddrPortFrom(netip.AddrFrom4(local.Addr), uint16(local.Port))}, nil
 }
 
 // recv reads, or with MSG_TRUNC throws away, what has come.

@@ -4,12 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"time"
-
-	"epoll-step-by-step/internal/procfs"
 )
 
 // SPLIT_LINE is for a server that is no echo server: it answers each line with
@@ -163,8 +160,7 @@ func (s *session) awaitRead(c *client, d time.Duration) bool { return s.awaitAll
 
 func (s *session) awaitAllRead(cs []*client, d time.Duration) bool {
 	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		socks, err := sockets()
-		if err == nil && !slices.ContainsFunc(cs, func(c *client) bool { return c.underWay(socks) }) {
+		if !slices.ContainsFunc(cs, (*client).underWay) {
 			return true
 		}
 	}
@@ -173,17 +169,14 @@ func (s *session) awaitAllRead(cs []*client, d time.Duration) bool {
 
 // underWay tells whether the server has not read all that c has sent: there is
 // something on its way, or in the receive queue.
-func (c *client) underWay(socks []procfs.Socket) bool {
-	me := c.LocalAddr().(*net.TCPAddr).AddrPort()
-	end, ok := c.serverEnd(socks)
-	left := end.RxQueue
-	for _, sock := range socks {
-		if sock.Local == me && sock.Remote == end.Local {
-			left += sock.TxQueue
-		}
+func (c *client) underWay() bool {
+	own, _, err := c.ownEnd() // first: what is not on its way any more, has arrived
+	end, found, err2 := c.serverEnd()
+	if err != nil || err2 != nil {
+		return true // we cannot see it
 	}
 	// If it has closed the connection, the client will notice.
-	return ok && (left > 0 || unaccepted(end))
+	return found && (own.TxQueue+end.RxQueue > 0 || unaccepted(end))
 }
 
 const shown = 32 // bytes of answers that are quoted, not counted

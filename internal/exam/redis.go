@@ -209,10 +209,9 @@ func redisSplit(s *session) error {
 				return s.fail("got back", "%s", problem)
 			}
 		}
-		// What we write is in the server's receive queues at once, and
-		// wakes it. To ask the queues would be exact, and dear: a list of
-		// all sockets of this machine, for each byte.
-		if len(s.server.processes()) > 0 && s.awaitThreads("SDI", limits.stalled) {
+		// What we write is in the server's receive queues at once, and wakes
+		// it. To ask all the queues is exact, and takes longer.
+		if s.awaitThreads(sleeping, limits.stalled) && len(s.server.processes()) > 0 {
 			continue
 		}
 		if !s.awaitAllRead(talkers, limits.first) {

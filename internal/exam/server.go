@@ -33,6 +33,7 @@ type server struct {
 	mu     sync.Mutex
 	pids   []int     // who has a listening socket; empty if we may not see
 	parent int       // of those, or the only one; 0 if there is none
+	kin    []int     // pids and their children; nil if nobody has asked since
 	looked time.Time // when that was looked up
 
 	cmd    *exec.Cmd // nil if we did not start it
@@ -166,7 +167,7 @@ func (s *server) look() { s.search(false) }
 func (s *server) search(everywhere bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looked = time.Now()
+	s.looked, s.kin = time.Now(), nil
 	left := slices.DeleteFunc(slices.Clone(s.pids), func(pid int) bool { return !alive(pid) })
 	var found []int
 	if len(left) > 0 && !everywhere {
@@ -403,7 +404,7 @@ func attach(addr netip.AddrPort, pid int) (*server, error) {
 }
 
 // sockets is all TCP sockets. For that the kernel goes through a table of its
-// own, 10 ms or so where it has much memory. Whoever asks again and again shall
+// own, and writes a line for each: 10 ms or more. Whoever asks again and again shall
 // not keep a processor from the server with it: so half of the time is a pause.
 func sockets() ([]procfs.Socket, error) {
 	time.Sleep(min(time.Duration(tookToRead.Load()), 20*time.Millisecond))
@@ -414,6 +415,20 @@ func sockets() ([]procfs.Socket, error) {
 }
 
 var tookToRead atomic.Int64 // the last time, in ns
+
+// connection finds one end of a connection. That takes no time.
+func connection(local, remote netip.AddrPort) (procfs.Socket, bool, error) {
+	s, found, err := procfs.Connection(local, remote)
+	if err == nil {
+		return s, found, nil
+	}
+	all, err := sockets() // a sandbox
+	i := slices.IndexFunc(all, func(s procfs.Socket) bool { return s.Local == local && s.Remote == remote })
+	if i < 0 {
+		return procfs.Socket{}, false, err
+	}
+	return all[i], true, nil
+}
 
 // listeners returns the listening sockets that a client of addr would reach.
 func listeners(addr netip.AddrPort) ([]procfs.Socket, error) {
@@ -549,17 +564,23 @@ func alive(pid int) bool {
 }
 
 // all is the server's processes and their children: one that serves may have
-// been handed its connection, and have no listening socket.
+// been handed its connection, and have no listening socket. They are as they
+// were a moment ago at the earliest.
 func (s *server) all() []int {
 	pids := slices.Clone(s.processes())
-	for i := 0; i < len(pids); i++ {
-		for _, pid := range childrenOf(pids[i]) {
-			if !slices.Contains(pids, pid) {
-				pids = append(pids, pid)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kin == nil {
+		for i := 0; i < len(pids); i++ {
+			for _, pid := range childrenOf(pids[i]) {
+				if !slices.Contains(pids, pid) {
+					pids = append(pids, pid)
+				}
 			}
 		}
+		s.kin = pids
 	}
-	return pids
+	return s.kin
 }
 
 // cpu is the time that all live threads of the server have spent on a CPU, and

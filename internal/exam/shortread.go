@@ -181,13 +181,13 @@ func (s *session) sameEdge() error {
 // there is no room for what is before it, it will come later.
 func (s *session) awaitFIN(clients ...*client) error {
 	for deadline := time.Now().Add(limits.stalled); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		socks, err := sockets()
-		if err != nil {
-			return err
-		}
 		arrived := 0
 		for _, c := range clients {
-			if end, ok := c.serverEnd(socks); ok && end.State == procfs.TCPCloseWait {
+			end, _, err := c.serverEnd()
+			if err != nil {
+				return err
+			}
+			if end.State == procfs.TCPCloseWait {
 				arrived++
 			}
 		}
@@ -209,7 +209,7 @@ func (s *session) endWhileFlushing() error {
 	if err != nil {
 		return err
 	}
-	room, err := s.taken(c)
+	room, err := c.taken()
 	if err == nil {
 		err = plain(c.CloseWrite())
 	}
@@ -232,14 +232,6 @@ func (s *session) endWhileFlushing() error {
 	return nil
 }
 
-// taken is how many bytes for c, which has read nothing, the kernel has taken from
-// the server.
-func (s *session) taken(c *client) (int, error) {
-	socks, err := sockets()
-	end, _ := c.serverEnd(socks)
-	return end.TxQueue + c.unread(socks), err
-}
-
 // endBeyondRoom sends the FIN together with a last chunk, when the kernel has not
 // enough room left for the answer: after a short read, that is pending. It tells
 // whether it came to that.
@@ -255,7 +247,7 @@ func (s *session) endBeyondRoom(before int) (inTime bool, err error) {
 		s.awaitRead(c, limits.reply)
 	}
 	s.awaitSleep()
-	first, err := s.taken(c)
+	first, err := c.taken()
 	if err == nil {
 		err = s.pause(func() error {
 			if err := c.ending(limits.lastChunk); err != nil {
@@ -268,7 +260,7 @@ func (s *session) endBeyondRoom(before int) (inTime bool, err error) {
 		return false, err
 	}
 	s.awaitSleep()
-	all, err := s.taken(c)
+	all, err := c.taken()
 	if err != nil {
 		return false, err
 	}
@@ -304,14 +296,13 @@ func (s *session) stuff(c *client) (sent int, err error) {
 func (s *session) leavesUnread(c *client) (bool, error) {
 	var since time.Time // it has slept
 	for begin := time.Now(); time.Since(begin) < limits.silence; {
-		asleep := s.awaitThreads("SDI", limits.stalled)
-		socks, err := sockets()
+		asleep := s.awaitThreads(sleeping, limits.stalled)
+		end, found, err := c.serverEnd()
 		if err != nil {
 			return false, err
 		}
-		end, ok := c.serverEnd(socks)
 		switch {
-		case !ok:
+		case !found:
 			return true, nil // it has gone, and nobody reads
 		case end.RxQueue == 0:
 			return false, nil

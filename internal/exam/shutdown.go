@@ -83,7 +83,7 @@ func (s *session) neverReads() (*client, error) {
 		more := 0
 		more, err = c.offer(limits.flood - sent)
 		sent += more
-		asleep = s.awaitThreads("SDI", limits.stalled)
+		asleep = s.awaitThreads(sleeping, limits.stalled)
 	}
 	return c, err
 }
@@ -125,13 +125,13 @@ func (s *session) lastMessages(a *audience) error {
 // in the receive queues of a server that is stopped.
 func (s *session) awaitArrival(d time.Duration, clients ...*client) error {
 	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		socks, err := sockets()
-		if err != nil {
-			return err
-		}
 		arrived := 0
 		for _, c := range clients {
-			if end, ok := c.serverEnd(socks); ok && end.RxQueue == c.sent-c.got {
+			end, found, err := c.serverEnd()
+			if err != nil {
+				return err
+			}
+			if found && end.RxQueue == c.sent-c.got {
 				arrived++
 			}
 		}

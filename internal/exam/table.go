@@ -18,6 +18,7 @@ var limits = struct {
 	newcomer time.Duration // for a new client's answer meanwhile
 	silence  time.Duration // no byte for so long: nothing will come
 	stalled  time.Duration // the server took no byte for so long: it has stopped reading
+	moment   time.Duration // three of them are enough if it sleeps each time
 
 	message int   // bytes: more than the kernel's buffers swallow (loopback: 4 to 8 MiB)
 	flood   int   // bytes offered to see who buffers without limit
@@ -45,6 +46,7 @@ var limits = struct {
 	leak         int           // descriptors that may be more after that
 	resets       int           // clients that go with a RST
 	term         time.Duration // from SIGTERM to the end
+	load         time.Duration // how long they keep the server busy
 	oneThread    float64       // share of the system calls that the busiest thread must have
 	oneThreadCPU float64       // and of the CPU time, where a runtime has threads of its own
 
@@ -90,12 +92,12 @@ var limits = struct {
 }{
 	startup: 20 * time.Second, check: 60 * time.Second, connect: 5 * time.Second,
 	first: 5 * time.Second, reply: 2 * time.Second, prompt: 500 * time.Millisecond, newcomer: 3 * time.Second,
-	silence: 3 * time.Second, stalled: 250 * time.Millisecond,
+	silence: 3 * time.Second, stalled: 250 * time.Millisecond, moment: 20 * time.Millisecond,
 	message: 16 << 20, flood: 64 << 20, growth: 24 << 20, tiny: 16 << 10, sip: 32 << 10, edge: 256 << 10, fair: 3 << 20, unfair: 10 << 20,
 	idle: 1000, pings: 20, nap: 5 * time.Millisecond, watch: 2 * time.Second, idleCPU: 0.02, spinCPU: 0.5,
 	fewFDs: 32, manyFDs: 60, queued: 2000, burst: 5000, burstTime: 14 * time.Second,
 	churn: 2000, unread: 150, stalling: 12, leak: 5, resets: 60,
-	term: 2500 * time.Millisecond, oneThread: 0.95, oneThreadCPU: 0.5,
+	term: 2500 * time.Millisecond, load: 600 * time.Millisecond, oneThread: 0.95, oneThreadCPU: 0.7,
 	longLine: 300_000, manyLines: 10_000,
 	crowd: 5000, tooSoon: 1900 * time.Millisecond, tooLate: 3500 * time.Millisecond,
 	kept: 5 * time.Second, every: 500 * time.Millisecond, dearer: 2, wakeUps: 4, quiet: time.Second,

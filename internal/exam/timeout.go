@@ -24,7 +24,7 @@ func neverTimesOut(s *session) error {
 	if err != nil {
 		return err
 	}
-	thread, alone, err := s.cost()
+	thread, alone, err := s.cost(nil)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func neverTimesOut(s *session) error {
 	if err != nil {
 		return err
 	}
-	_, among, err := s.cost()
+	_, among, err := s.cost(func() bool { return len(ends) < limits.crowd/5 })
 	if err != nil {
 		return err
 	}
@@ -43,9 +43,12 @@ func neverTimesOut(s *session) error {
 	if err := s.crowdGoes(ends, limits.crowd); err != nil {
 		return err
 	}
+	if among == math.MaxInt64 {
+		return &cannotRun{fmt.Sprintf("this machine is too busy: of %d clients the first were closed before the last had connected", limits.crowd)}
+	}
 	if float64(among) > limits.dearer*float64(alone) {
 		// Or is the machine busier than it was? Then messages are dear now, too.
-		_, again, err := s.cost()
+		_, again, err := s.cost(nil)
 		if err != nil {
 			return err
 		}
@@ -162,8 +165,9 @@ func (s *session) stayed(sp *speaker) error {
 // cost is the CPU time that the server spends on a message of a client of its
 // own: on the busiest thread, for a runtime's others have reasons of their own,
 // and at the least of several measurements, as what else goes on only adds to
-// it. It also returns the thread that was woken most often: the one that serves.
-func (s *session) cost() (thread int, least time.Duration, err error) {
+// it. One that ends when the crowd is no longer there does not count, and is the
+// last. It also returns the thread that was woken most often: the one that serves.
+func (s *session) cost(there func() bool) (thread int, least time.Duration, err error) {
 	c, err := s.served()
 	if err != nil {
 		return 0, 0, err
@@ -184,6 +188,9 @@ func (s *session) cost() (thread int, least time.Duration, err error) {
 		spent := time.Duration(0)
 		for tid, t := range s.server.threads() {
 			spent = max(spent, t.CPU-before[tid].CPU)
+		}
+		if there != nil && !there() {
+			break
 		}
 		least = min(least, spent/messages)
 	}
@@ -298,12 +305,11 @@ func (s *session) stall() (*stalled, error) {
 // server's end.
 func (s *session) stalledGoes(c *stalled) error {
 	for accepted := false; !c.since.IsZero(); time.Sleep(20 * time.Millisecond) {
-		socks, err := sockets()
+		end, found, err := c.serverEnd()
 		if err != nil {
 			return err
 		}
-		end, ok := c.serverEnd(socks)
-		if accepted = accepted || end.Inode != 0; !ok || accepted && end.Inode == 0 {
+		if accepted = accepted || end.Inode != 0; !found || accepted && end.Inode == 0 {
 			break // what it is owed may still be under way, but nobody's any more
 		}
 		if time.Since(c.since) > limits.tooLate {

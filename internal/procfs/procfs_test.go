@@ -1203,6 +1203,15 @@ func testTCP(t *testing.T, listenIP, dialIP, anyIP string) {
 		if !found {
 			t.Fatalf("no socket %v - %v", local, remote)
 		}
+		if remote != nobody {
+			same, found, err := Connection(local, remote)
+			if again, _ := socket(t, local, remote); again != s {
+				return again // it is changing
+			}
+			if same != s || !found || err != nil {
+				t.Errorf("sock_diag(7) says %+v, %v, %v, and /proc %+v", same, found, err, s)
+			}
+		}
 		return s
 	}
 	inode := func(fd int) uint64 {
@@ -1214,6 +1223,12 @@ func testTCP(t *testing.T, listenIP, dialIP, anyIP string) {
 		return fdInfo.Inode
 	}
 
+	if s, found, err := Connection(addr, netip.AddrPortFrom(addr.Addr(), 1)); found || err != nil {
+		t.Errorf("nobody is connected: got %+v, %v, %v", s, found, err)
+	}
+	if s, found, err := Connection(netip.AddrPortFrom(addr.Addr(), 1), addr); found || err != nil {
+		t.Errorf("nobody is there: got %+v, %v, %v", s, found, err)
+	}
 	want := Socket{Local: listening, Remote: nobody, State: TCPListen, Inode: inode(listener), UID: os.Getuid()}
 	if got := get(listening, nobody); got != want {
 		t.Errorf("listener: got %+v, want %+v", got, want)
