@@ -888,10 +888,13 @@ func (s *session) awaitThreads(states string, d time.Duration) bool {
 
 func (s *session) threadsAre(states string) bool {
 	return !slices.ContainsFunc(s.server.all(), func(pid int) bool {
-		threads, _ := procfs.Threads(pid)
-		return slices.ContainsFunc(threads, func(t procfs.Thread) bool {
-			return !strings.ContainsRune(states, rune(t.State))
-		})
+		threads, _ := procfs.ThreadStates(pid)
+		for _, state := range threads {
+			if !strings.ContainsRune(states, rune(state)) {
+				return true
+			}
+		}
+		return false
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"epoll-step-by-step/internal/exam"
@@ -176,10 +177,14 @@ func TestEveryCheckHasAWrongServer(t *testing.T) {
 
 func TestWrongServers(t *testing.T) {
 	t.Parallel()
+	shop := newWorkshop(t)
 	for i, w := range wrongServers {
 		t.Run(w.id, func(t *testing.T) {
-			t.Parallel()
-			server := command(t, w.source)
+			server := shop.order(t, w.source)
+			t.Parallel() // when all have ordered
+			if err := shop.build(); err != nil {
+				t.Fatal(err)
+			}
 			if w.id == "DIED_ON_SIGNAL" {
 				// The Go runtime sends itself SIGURG now and then, and this
 				// server would die of that, too, in any check.
@@ -231,42 +236,72 @@ func TestWrongServers(t *testing.T) {
 // and not the server's.
 var lacks = regexp.MustCompile(`needs \d+ descriptors|is not installed|belongs to another user`)
 
-// command builds a wrong server and returns how it is started.
-func command(t *testing.T, source string) []string {
+// A workshop builds wrong servers, all of them with one go command: what they have
+// in common, it looks at once.
+type workshop struct {
+	bin     string            // folder for the programs
+	sources string            // and for those made of a defect.diff
+	replace map[string]string // what the go command sees where there is another file, or none
+	build   func() error
+}
+
+func newWorkshop(t *testing.T) *workshop {
+	w := &workshop{bin: t.TempDir(), sources: t.TempDir(), replace: make(map[string]string)}
+	w.build = sync.OnceValue(func() error {
+		overlay := filepath.Join(w.sources, "overlay.json")
+		text, err := json.Marshal(map[string]any{"Replace": w.replace})
+		if err == nil {
+			err = os.WriteFile(overlay, text, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+		// Symbols are for debuggers, and take the linker's time.
+		args := []string{"build", "-o", w.bin + "/", "-ldflags=-s -w", "-overlay", overlay}
+		for file := range w.replace {
+			args = append(args, "./"+filepath.Dir(file))
+		}
+		cmd := exec.Command("go", args...)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build error: %w\n%s", err, out)
+		}
+		return nil
+	})
+	return w
+}
+
+// order returns how a wrong server is started, once it has been built.
+func (w *workshop) order(t *testing.T, source string) []string {
 	t.Helper()
-	dir := filepath.Join("testdata/wrong", source)
+	name := strings.ReplaceAll(source, "/", "-")
+	file := filepath.Join("internal/exam/testdata/wrong", name, "main.go")
+	bin := filepath.Join(w.bin, name)
 	if strings.HasPrefix(source, "step") || strings.HasPrefix(source, "exercises/") {
-		return []string{build(t, "./"+source), "-addr", "{addr}"}
+		w.replace[file] = filepath.Join(source, "main.go")
+		return []string{bin, "-addr", "{addr}"}
 	}
-	defect, err := os.ReadFile(filepath.Join(dir, "defect.diff"))
+	defect, err := os.ReadFile(filepath.Join("testdata/wrong", source, "defect.diff"))
 	if err != nil {
-		return []string{build(t, "./internal/exam/"+dir), "{addr}"}
+		w.replace[file] = file
+		return []string{bin, "{addr}"}
 	}
-	step, program, err := apply(string(defect))
+	program, err := apply(string(defect))
 	if err != nil {
-		t.Fatalf("%s/defect.diff: %v", dir, err)
+		t.Fatalf("%s/defect.diff: %v", source, err)
 	}
-	// -overlay lets the go command see another file in place of the step's.
-	file := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(file, []byte(program), 0o644); err != nil {
+	w.replace[file] = filepath.Join(w.sources, name+".go")
+	if err := os.WriteFile(w.replace[file], []byte(program), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {step: file}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	over := filepath.Join(t.TempDir(), "overlay.json")
-	if err := os.WriteFile(over, overlay, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return []string{build(t, "./"+filepath.Dir(step), "-overlay", over), "-addr", "{addr}"}
+	return []string{bin, "-addr", "{addr}"}
 }
 
 // build compiles a program of this repository.
-func build(t *testing.T, pkg string, flags ...string) string {
+func build(t *testing.T, pkg string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "server")
-	cmd := exec.Command("go", append(append([]string{"build", "-o", bin}, flags...), pkg)...)
+	cmd := exec.Command("go", "build", "-o", bin, pkg)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build error: %s: %v\n%s", pkg, err, out)
@@ -276,7 +311,8 @@ func build(t *testing.T, pkg string, flags ...string) string {
 
 // apply applies a unified diff to the program that it names. It finds each hunk by
 // its text, which must occur once, so that it does not mind moved lines.
-func apply(diff string) (step, program string, err error) {
+func apply(diff string) (program string, err error) {
+	var step string
 	var hunks [][2]strings.Builder
 	for line := range strings.Lines(diff) {
 		switch {
@@ -286,7 +322,7 @@ func apply(diff string) (step, program string, err error) {
 		case strings.HasPrefix(line, "@@ "):
 			hunks = append(hunks, [2]strings.Builder{})
 		case len(hunks) == 0:
-			return "", "", fmt.Errorf("no hunk before %q", line)
+			return "", fmt.Errorf("no hunk before %q", line)
 		default:
 			h := &hunks[len(hunks)-1]
 			if line[0] != '+' {
@@ -299,15 +335,15 @@ func apply(diff string) (step, program string, err error) {
 	}
 	text, err := os.ReadFile(filepath.Join(root, step))
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	program = string(text)
 	for i := range hunks {
 		old, new := hunks[i][0].String(), hunks[i][1].String()
 		if n := strings.Count(program, old); n != 1 {
-			return "", "", fmt.Errorf("hunk %d is %d times in %s; make the diff anew:\n%s", i+1, n, step, old)
+			return "", fmt.Errorf("hunk %d is %d times in %s; make the diff anew:\n%s", i+1, n, step, old)
 		}
 		program = strings.Replace(program, old, new, 1)
 	}
-	return step, program, nil
+	return program, nil
 }

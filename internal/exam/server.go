@@ -174,7 +174,9 @@ func (s *server) search(everywhere bool) {
 		if found = s.strangers(left); len(found) == 0 && len(left) == len(s.pids) {
 			return
 		}
-	} else if socks, _ := listeners(s.addr); len(socks) > 0 {
+	} else if socks, _ := listeners(s.addr); len(socks) > 0 && s.started(socks) && !everywhere {
+		found = []int{s.cmd.Process.Pid}
+	} else if len(socks) > 0 {
 		found = slices.DeleteFunc(ownersOf(socks), func(pid int) bool { return slices.Contains(left, pid) })
 	}
 	if len(left)+len(found) == 0 {
@@ -217,11 +219,18 @@ func (s *server) strangers(known []int) []int {
 		return nil
 	}
 	socks, _ := listeners(s.addr)
-	return slices.DeleteFunc(children, func(pid int) bool {
-		fds, _ := procfs.FDs(pid)
-		return !slices.ContainsFunc(fds, func(fd procfs.FD) bool {
-			return slices.ContainsFunc(socks, func(l procfs.Socket) bool { return l.Inode == fd.Inode && fd.Kind == procfs.KindSocket })
-		})
+	return slices.DeleteFunc(children, func(pid int) bool { return !hasOne(pid, socks) })
+}
+
+// started tells whether the process that we have started has one of the sockets.
+func (s *server) started(socks []procfs.Socket) bool {
+	return s.cmd != nil && hasOne(s.cmd.Process.Pid, socks)
+}
+
+func hasOne(pid int, socks []procfs.Socket) bool {
+	fds, _ := procfs.FDs(pid)
+	return slices.ContainsFunc(fds, func(fd procfs.FD) bool {
+		return slices.ContainsFunc(socks, func(l procfs.Socket) bool { return l.Inode == fd.Inode && fd.Kind == procfs.KindSocket })
 	})
 }
 

@@ -295,6 +295,13 @@ var everything = map[string]func(pid int) error{
 		}
 		return err
 	},
+	"ThreadStates": func(pid int) error {
+		states, err := ThreadStates(pid)
+		if err == nil && len(states) == 0 {
+			err = errors.New("no threads")
+		}
+		return err
+	},
 	"FDs":      func(pid int) error { _, err := FDs(pid); return err },
 	"FDCount":  func(pid int) error { _, err := FDCount(pid); return err },
 	"MemoryOf": func(pid int) error { _, err := MemoryOf(pid); return err },
@@ -662,9 +669,16 @@ func TestStopped(t *testing.T) {
 		t.Errorf("Stat: state %c, %d threads; want T, %d", p.State, p.Threads, len(threads))
 	}
 	before := must[map[int]time.Duration](t)(ThreadCPU(pid))
+	states := must[map[int]byte](t)(ThreadStates(pid))
+	if len(states) != len(threads) {
+		t.Errorf("ThreadStates: %d threads, want %d", len(states), len(threads))
+	}
 	var sum time.Duration
 	for _, th := range threads {
 		sum += th.CPU
+		if states[th.TID] != th.State {
+			t.Errorf("thread %d: ThreadStates %c, Threads %c", th.TID, states[th.TID], th.State)
+		}
 		if before[th.TID] != th.CPU {
 			t.Errorf("thread %d: ThreadCPU %v, Threads %v", th.TID, before[th.TID], th.CPU)
 		}

@@ -151,6 +151,35 @@ func ThreadCPU(pid int) (map[int]time.Duration, error) {
 	return cpus, nil
 }
 
+// ThreadStates returns the state of each live thread of a process, by TID. See
+// [Thread] for what they are. It reads one small file a thread.
+func ThreadStates(pid int) (map[int]byte, error) {
+	tids, err := numbers(path(pid, "task"))
+	if err != nil {
+		return nil, err
+	}
+	states := make(map[int]byte)
+	for _, tid := range tids {
+		name := taskPath(pid, tid, "stat")
+		text, err := read(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // this thread has exited
+		}
+		if err != nil {
+			return nil, err
+		}
+		stat, ok := parseStat(text)
+		if !ok {
+			return nil, malformed(name, text)
+		}
+		states[tid] = stat.State
+	}
+	if len(states) == 0 {
+		return nil, exited(pid)
+	}
+	return states, nil
+}
+
 // schedstat reads /proc/PID/task/TID/schedstat: time on a CPU, time runnable
 // (both in nanoseconds), number of turns. The man pages leave it out; the
 // kernel's Documentation/scheduler/sched-stats.rst has it. stat counts the
