@@ -54,7 +54,7 @@ var bin string // folder with the built steps
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		flag.Set("test.parallel", "3") // a grading waits more than it works
+		flag.Set("test.parallel", "5") // a grading waits more than it works
 	}
 	os.Exit(func() int {
 		var err error

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // What the documents quote is what the code says and the programs print.
 func TestDocs(t *testing.T) {
 	t.Chdir(root)
-	prepare(t.Context())
+	t.Cleanup(prepare(t.Context()))
 	for _, file := range documents(".") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()

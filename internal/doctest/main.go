@@ -32,6 +32,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -70,7 +71,7 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 		}
 		docs = append(docs, doc)
 	}
-	prepare(ctx)
+	defer prepare(ctx)()
 	status := 0
 	report := func(p Problem) {
 		status = 1
@@ -118,12 +119,33 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 // prepare is called before blocks are made. It compiles what transcripts will
 // run: the first time on a machine that takes longer than anything in one may.
 // And a reader's terminal has descriptors 0, 1 and 2: others that were left open
-// to us are not for the programs.
-func prepare(ctx context.Context) {
-	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")                          // where Debian has haproxy
-	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)                     // a kernel before 5.11 cannot
-	exec.CommandContext(ctx, "go", "build", "-trimpath", "./...", "./lab/...").Run() // what fails is told where it is run
+// to us are not for the programs. What it returns tidies up.
+func prepare(ctx context.Context) (tidy func()) {
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")                                    // where Debian has haproxy
+	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)                               // a kernel before 5.11 cannot
+	exec.CommandContext(ctx, "go", "list", "-export", "-trimpath", "./...", "./lab/...").Run() // what fails is told where it is run
+	dir, err := os.MkdirTemp("", "doctest")
+	if err != nil {
+		return func() {}
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", "./exam", "./exercises", "./lab", "./xray")
+	steps, _ := filepath.Glob("step[1-4]-*")
+	for _, step := range steps {
+		build.Args = append(build.Args, "./"+step)
+	}
+	build.Env = environment()
+	if build.Run() == nil {
+		programs = dir
+	}
+	return func() {
+		programs = ""
+		os.RemoveAll(dir)
+	}
 }
+
+// programs is a folder with what scripts let make(1) build, so that not each of
+// them waits for it: go looks whether it is up to date. It is "" if there is none.
+var programs string
 
 // missing is the error for a program that is not installed.
 type missing string

@@ -152,7 +152,7 @@ func toolsFor(statements []statement) error {
 var built = regexp.MustCompile(`\bbin/(step[1-4][\w-]*)`)
 
 // copyRepository returns a folder with all that is here but what git keeps and
-// what was built, so that a script may change it. If a command uses git, there
+// what was built here, so that a script may change it. If a command uses git, there
 // is one commit; if it uses a step in bin, that is built: the reader did it in
 // an earlier chapter.
 func copyRepository(ctx context.Context, statements []statement) (string, error) {
@@ -161,6 +161,9 @@ func copyRepository(ctx context.Context, statements []statement) (string, error)
 		return "", err
 	}
 	script := `cp -a -- "$@" .`
+	if programs != "" && slices.Contains(words(statements), "make") {
+		script += " && cp -a " + programs + "/. bin"
+	}
 	if slices.Contains(words(statements), "git") {
 		script += ` && git init -q && git add -A && git commit -qm "as it was"`
 	}

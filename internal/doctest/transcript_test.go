@@ -54,9 +54,11 @@ func TestTranscript(t *testing.T) {
 	}
 	t.Setenv("MAKELEVEL", "3")
 	t.Setenv("GIT_DIR", "/nowhere")
+	inTree(t, "")
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := play(t, test.script)
+			t.Parallel()
+			_, got, err := transcript(t.Context(), "\n"+test.script)
 			if err != nil || got != test.want {
 				t.Errorf("%v\ngot:\n%s\nwant:\n%s", err, got, test.want)
 			}
@@ -73,17 +75,17 @@ func TestFailingTranscript(t *testing.T) {
 	const touched = "3$ until [ -e a ] && [ -e b ]; do sleep 0.01; done\n3.\n" // what came before that is printed
 	tests := []struct{ name, script, want string }{
 		{"not printed", "1$ echo one; echo two; touch a; cat\n2$ printf three; touch b; cat\n" + touched + "1: four",
-			"1: four: not within 1s\n 1 │ one\n 1 │ two\n 1 │ \n 2 │ three\n"},
+			"1: four: not within 300ms\n 1 │ one\n 1 │ two\n 1 │ \n 2 │ three\n"},
 		{"ended", "1$ echo one\n1: two", "1: two: not printed, and the command has ended\n 1 │ one\n 1 │ \n"},
-		{"has an end", "1$ echo one; touch a b; cat\n" + touched + "1~ one", "1~ one: not within 1s\n 1 │ one\n 1 │ \n"},
-		{"does not end", "1$ cat\n1.", "1. : not within 1s\n"},
-		{"does not end either", "$ sleep 1000", "$ sleep 1000: not within 1s\n"},
+		{"has an end", "1$ echo one; touch a b; cat\n" + touched + "1~ one", "1~ one: not within 300ms\n 1 │ one\n 1 │ \n"},
+		{"does not end", "1$ cat\n1.", "1. : not within 300ms\n"},
+		{"does not end either", "$ sleep 1000", "$ sleep 1000: not within 300ms\n"},
 		{"not nothing", "1$ printf 'zero\\none\\n'; cat\n1: zero\n1 nothing", "1 nothing : it has printed something\n 1 │ one\n 1 │ \n"},
 		{"left over", "1$ printf 'zero\\none\\n'; cat\n1: zero\n2$ cat", "the reader would see this, too: expect it\n 1 │ one\n 1 │ \n"},
 		{"a line came to its end", "1$ printf one; read -r x; echo\n1~ one\n1> x", "the reader would see this, too: expect it\n 1 │ one\n 1 │ \n"},
 		{"no command", "1$ cat\n2> x", "2> x: no command was started there\n"},
-		{"not until", "1$ echo one; touch a b; cat\n" + touched + "1? false", "1? false: not within 1s\n 1 │ one\n 1 │ \n"},
-		{"never until", "1? sleep 1000", "1? sleep 1000: not within 1s\n"},
+		{"not until", "1$ echo one; touch a b; cat\n" + touched + "1? false", "1? false: not within 300ms\n 1 │ one\n 1 │ \n"},
+		{"never until", "1? sleep 1000", "1? sleep 1000: not within 300ms\n"},
 		{"nobody listens", "1$ kill $(pidof step1-blocking)", "1$ kill $(pidof step1-blocking): no step listens\n"},
 		{"no statement", "1$ cat\n1! cat", `"1! cat" is no statement`},
 		{"no text", "1$ cat\n1:", `"1:" is no statement`},
@@ -101,9 +103,9 @@ func TestFailingTranscript(t *testing.T) {
 			set(t, &limits.end, 5*time.Second)
 			switch {
 			case strings.HasPrefix(test.name, "does not end"):
-				limits.end = time.Second
-			case strings.Contains(test.want, "within 1s"):
-				limits.print = time.Second
+				limits.end = 300 * time.Millisecond
+			case strings.Contains(test.want, "within 300ms"):
+				limits.print = 300 * time.Millisecond
 			}
 			if _, err := play(t, test.script); err == nil || err.Error() != test.want && !strings.Contains(test.want, "statement") || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v\nwant %s", err, test.want)

@@ -574,7 +574,7 @@ func chatSlowReader(s *session) error {
 func (s *session) endlessLine(t *talker) error {
 	before := s.server.rss()
 	for {
-		sent, err := t.offerOnly('y', limits.flood-t.sent)
+		sent, err := t.stallWith('y', limits.flood-t.sent)
 		if err != nil {
 			return s.fail(t.name, "sent %d bytes without a line end, then: %v", t.sent, err)
 		}

@@ -235,7 +235,6 @@ func unboundedBuffer(s *session) error {
 		}
 	}
 	before, peak := s.server.rss(), s.peak()
-	c.asleep = func() bool { return false } // be patient: it may sleep for a time, and go on reading
 	offered, err := c.offer(limits.flood)
 	most := peak()
 	s.note("sent", "%d bytes without reading; %d were taken", limits.flood, offered)
@@ -547,7 +546,7 @@ func busyLoop(s *session) error {
 	if err != nil {
 		return err
 	}
-	c.offer(limits.message)
+	c.stall(limits.message)
 	if c, err = s.dial(limits.tiny); err != nil {
 		return err
 	}
@@ -628,7 +627,7 @@ func (s *session) idles(d time.Duration) bool {
 		}
 	}
 	used, _ := s.share(d)
-	if used >= limits.idleCPU { // once more: that may have been the machine's doing
+	if used >= limits.idleCPU && used < limits.spinCPU { // once more: that may have been the machine's doing
 		used, _ = s.share(d)
 	}
 	s.note("CPU", "%.1f %% of one CPU during %v", used*100, d)
@@ -994,7 +993,7 @@ func (s *session) stallAndReset(n int) error {
 	for i := range n {
 		wg.Go(func() {
 			if stalled[i], errs[i] = s.dial(limits.tiny); errs[i] == nil {
-				_, errs[i] = stalled[i].offer(limits.message)
+				_, errs[i] = stalled[i].stall(limits.message)
 			}
 		})
 	}
@@ -1030,7 +1029,7 @@ func (s *session) stallAndEnd(n int) {
 				return
 			}
 			defer s.forget(c)
-			c.offer(limits.message)
+			c.stall(limits.message)
 			c.CloseWrite()
 			c.drain(math.MaxInt, func([]byte) {}) // to the end
 		})
@@ -1052,7 +1051,7 @@ func crossedWires(s *session) error {
 				return err
 			}
 			going = append(going, c)
-			wg.Go(func() { c.offer(limits.message) }) // until the server is stuck with it
+			wg.Go(func() { c.stall(limits.message) }) // until the server is stuck with it
 		}
 		wg.Wait()
 		for i, c := range going {
@@ -1109,7 +1108,7 @@ func (s *session) stallTogether() error {
 		if err != nil {
 			return err
 		}
-		c.offerOnly(letters[i], limits.message)
+		c.stallWith(letters[i], limits.message)
 		two = append(two, c)
 	}
 	for i, c := range two {

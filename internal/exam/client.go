@@ -43,16 +43,21 @@ var lastID = func() *atomic.Uint64 {
 
 // pattern fills p with what client id sends from offset off on.
 func pattern(p []byte, id uint64, off int) {
-	var word [8]byte
 	for len(p) > 0 {
 		x := id ^ uint64(off/8)*0x9e3779b97f4a7c15 // SplitMix64
 		x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 		x = (x ^ x>>27) * 0x94d049bb133111eb
 		x = (x^x>>31)&0x3f3f3f3f3f3f3f3f + 0x3030303030303030 // '0' to 'o'
-		binary.LittleEndian.PutUint64(word[:], x)
 		if off/8%2 == 1 {
-			word[7] = '\n'
+			x = x<<8>>8 | '\n'<<56
 		}
+		if off%8 == 0 && len(p) >= 8 {
+			binary.LittleEndian.PutUint64(p, x)
+			p, off = p[8:], off+8
+			continue
+		}
+		var word [8]byte
+		binary.LittleEndian.PutUint64(word[:], x)
 		n := copy(p, word[off%8:])
 		p, off = p[n:], off+n
 	}
@@ -127,23 +132,29 @@ func (c *client) send(n int, d time.Duration) error {
 	return nil
 }
 
-// offer sends up to n bytes without reading, until the server takes no more
-// for a while, or a shorter one if it sleeps then. It returns how many it has
-// taken.
+// offer sends up to n bytes without reading, until the server takes no more for a
+// while: then the queues are full, and no more edge comes. It returns how many
+// bytes it has taken.
 func (c *client) offer(n int) (int, error) {
-	return c.offerBy(n, func(chunk []byte) { pattern(chunk, c.id, c.sent) })
+	return c.offerBy(n, c.next, func() bool { return false })
 }
 
-// offerOnly is offer with one letter instead of the pattern.
-func (c *client) offerOnly(letter byte, n int) (int, error) {
+// stall is offer, but it is enough that the server owes something and sleeps: there
+// may be some room left in its receive queue.
+func (c *client) stall(n int) (int, error) { return c.offerBy(n, c.next, c.asleep) }
+
+// stallWith is stall with one letter instead of the pattern.
+func (c *client) stallWith(letter byte, n int) (int, error) {
 	return c.offerBy(n, func(chunk []byte) {
 		for i := range chunk {
 			chunk[i] = letter
 		}
-	})
+	}, c.asleep)
 }
 
-func (c *client) offerBy(n int, fill func(chunk []byte)) (int, error) {
+func (c *client) next(chunk []byte) { pattern(chunk, c.id, c.sent) }
+
+func (c *client) offerBy(n int, fill func(chunk []byte), enough func() bool) (int, error) {
 	buf := make([]byte, 64<<10)
 	sent, last, naps := 0, time.Now(), 0
 	for sent < n {
@@ -159,7 +170,7 @@ func (c *client) offerBy(n int, fill func(chunk []byte)) (int, error) {
 			last, naps = time.Now(), 0
 			continue // slow, not stalled
 		}
-		if naps++; !c.asleep() {
+		if naps++; !enough() {
 			naps = 0
 		}
 		if naps == 3 || time.Since(last) >= limits.stalled {

@@ -84,6 +84,7 @@ func TestListensElsewhere(t *testing.T) {
 }
 
 func TestHang(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp4", "127.0.0.1:0") // and nobody accepts
 	if err != nil {
 		t.Fatal(err)
@@ -280,6 +281,7 @@ func TestInterrupted(t *testing.T) {
 }
 
 func TestCommand(t *testing.T) {
+	t.Parallel()
 	examiner, server := build(t, "./exam"), build(t, "./step4-epoll-et")
 	for _, tt := range []struct {
 		args string
