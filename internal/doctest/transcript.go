@@ -199,7 +199,7 @@ func environment() []string {
 	})
 	return slices.Concat(env, plainGit, []string{
 		"NO_COLOR=1", "TERM=dumb", "LC_ALL=C.UTF-8", "COLUMNS=72",
-		"GOFLAGS=-trimpath", // so that what was compiled elsewhere is good here
+		"GOFLAGS=-trimpath -buildvcs=false", // so that what was built elsewhere is good here
 		"GIT_AUTHOR_NAME=Reader", "GIT_AUTHOR_EMAIL=reader@localhost",
 		"GIT_COMMITTER_NAME=Reader", "GIT_COMMITTER_EMAIL=reader@localhost",
 	})
@@ -351,7 +351,9 @@ func (s *session) until(command string) error {
 		cmd := exec.CommandContext(ctx, "bash", "-c", here)
 		cmd.Dir, cmd.Env = s.dir, environment()
 		s.mu.Unlock()
+		begin := time.Now()
 		err := cmd.Run()
+		took := time.Since(begin)
 		s.mu.Lock()
 		switch {
 		case err == nil:
@@ -359,7 +361,8 @@ func (s *session) until(command string) error {
 		case ctx.Err() != nil:
 			return fmt.Errorf("not within %v", limits.print)
 		}
-		if err := s.pause(20 * time.Millisecond); err != nil {
+		// To ask is work, too, and shall not keep a processor from the others.
+		if err := s.pause(max(20*time.Millisecond, 3*took)); err != nil {
 			return err
 		}
 	}

@@ -46,7 +46,7 @@ func TestTranscript(t *testing.T) {
 			" 1 │ $ read -r x; echo got $x\n 1 │ it ⏎\n 1 │ got it\n 1 │ $ echo next\n 1 │ next\n"},
 		{"progress on one line", `$ printf '10 %%\r20 %%\r\n'`, "$ printf '10 %%\\r20 %%\\r\\n'\n20 %\n"},
 		{"environment", "$ echo $NO_COLOR $TERM $COLUMNS $GOFLAGS $MAKELEVEL $GIT_DIR",
-			"$ echo $NO_COLOR $TERM $COLUMNS $GOFLAGS $MAKELEVEL $GIT_DIR\n1 dumb 72 -trimpath\n"},
+			"$ echo $NO_COLOR $TERM $COLUMNS $GOFLAGS $MAKELEVEL $GIT_DIR\n1 dumb 72 -trimpath -buildvcs=false\n"},
 		{"a copy", "$ sed -i s/first/1st/ text.txt; rm Makefile\n$ grep 1st text.txt\n$ ls -A",
 			"$ sed -i s/first/1st/ text.txt; rm Makefile\n$ grep 1st text.txt\n  1st\n$ ls -A\nREADME.md\na.md\nnew\nold\ntext.txt\n"},
 		{"until", "1$ sleep 0.1; touch it; cat\n2? ls it\n2$ ls it\n2.", " 1 │ $ sleep 0.1; touch it; cat\n 2 │ $ ls it\n 2 │ it\n"},
