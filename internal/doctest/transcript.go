@@ -218,6 +218,7 @@ func freePort() string {
 			l.Close()
 			return port
 		}
+		givenPorts.Delete(port) // somebody else's
 	}
 }
 

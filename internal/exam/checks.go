@@ -173,7 +173,7 @@ func (s *session) transfer(c *client, n int, pace func()) error {
 		if err == errSilence {
 			s.leftUnread(c)
 		}
-		c.SetDeadline(time.Now())
+		c.reset() // and with it the sender, who would set another deadline
 		<-rest
 		return errFailed
 	}
