@@ -235,7 +235,8 @@ func unboundedBuffer(s *session) error {
 		}
 	}
 	before, peak := s.server.rss(), s.peak()
-	offered, err := c.offer(limits.flood)
+	// It may sleep for a time, and then go on reading.
+	offered, err := c.offerBy(limits.flood, c.next, func() bool { return false })
 	most := peak()
 	s.note("sent", "%d bytes without reading; %d were taken", limits.flood, offered)
 	s.note("memory", "grew from %d KiB to %d KiB", before>>10, most>>10)

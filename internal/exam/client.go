@@ -132,15 +132,18 @@ func (c *client) send(n int, d time.Duration) error {
 	return nil
 }
 
-// offer sends up to n bytes without reading, until the server takes no more for a
-// while: then the queues are full, and no more edge comes. It returns how many
-// bytes it has taken.
+// offer sends up to n bytes without reading, until the server takes no more and
+// its kernel has no room, either: then no more edge comes. It returns how many
+// bytes have been taken.
 func (c *client) offer(n int) (int, error) {
-	return c.offerBy(n, c.next, func() bool { return false })
+	return c.offerBy(n, c.next, func() bool {
+		info := c.tcpInfo()
+		return info.Snd_wnd == 0 && info.Unacked == 0 && c.asleep()
+	})
 }
 
 // stall is offer, but it is enough that the server owes something and sleeps: there
-// may be some room left in its receive queue.
+// may be some room left.
 func (c *client) stall(n int) (int, error) { return c.offerBy(n, c.next, c.asleep) }
 
 // stallWith is stall with one letter instead of the pattern.
@@ -173,7 +176,11 @@ func (c *client) offerBy(n int, fill func(chunk []byte), enough func() bool) (in
 		if naps++; !enough() {
 			naps = 0
 		}
-		if naps == 3 || time.Since(last) >= limits.stalled {
+		patience := limits.stalled
+		if c.window() > 0 {
+			patience = limits.reply // too little for TCP to use it at once: that takes 0.2 s, or more
+		}
+		if naps == 3 || time.Since(last) >= patience {
 			return sent, nil
 		}
 	}
@@ -309,18 +316,22 @@ func unaccepted(end procfs.Socket) bool {
 	return end.Inode == 0 && slices.Contains([]procfs.State{procfs.TCPSynRecv, procfs.TCPEstablished, procfs.TCPCloseWait}, end.State)
 }
 
-// window is how many bytes the server's kernel has said that it has room for.
-func (c *client) window() (n int) {
+// window is how many bytes the server's kernel has said that it has room for. It
+// is 0 before Linux 5.4, which does not tell.
+func (c *client) window() int { return int(c.tcpInfo().Snd_wnd) }
+
+// tcpInfo is what our kernel knows of the connection: tcp(7), TCP_INFO.
+func (c *client) tcpInfo() (info unix.TCPInfo) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return 0
+		return info
 	}
 	raw.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			n = int(info.Snd_wnd) // 0 before Linux 5.4
+		if i, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			info = *i
 		}
 	})
-	return n
+	return info
 }
 
 // plain strips what net wraps around an error: "write tcp 127.0.0.1:…" says

@@ -18,7 +18,7 @@ var limits = struct {
 	newcomer time.Duration // for a new client's answer meanwhile
 	silence  time.Duration // no byte for so long: nothing will come
 	stalled  time.Duration // the server took no byte for so long: it has stopped reading
-	moment   time.Duration // three of them are enough if it sleeps each time
+	moment   time.Duration // three of them are enough if it sleeps each time, and will not be woken
 
 	message int   // bytes: more than the kernel's buffers swallow (loopback: 4 to 8 MiB)
 	flood   int   // bytes offered to see who buffers without limit
