@@ -31,7 +31,7 @@ var limits = struct {
 
 	idle         int           // clients that say nothing
 	pings        int           // messages of one that does
-	nap          time.Duration // for none of which an answer takes so long, unless the loop sleeps for a time
+	naps         int           // in so many of which the server may not be caught asleep
 	watch        time.Duration // how long CPU time is measured
 	idleCPU      float64       // share of one CPU that is still idle
 	spinCPU      float64       // share of the time that it wants a CPU, if it spins
@@ -94,7 +94,7 @@ var limits = struct {
 	first: 5 * time.Second, reply: 2 * time.Second, prompt: 500 * time.Millisecond, newcomer: 3 * time.Second,
 	silence: 3 * time.Second, stalled: 250 * time.Millisecond, moment: 20 * time.Millisecond,
 	message: 16 << 20, flood: 64 << 20, growth: 24 << 20, tiny: 16 << 10, sip: 32 << 10, edge: 256 << 10, fair: 3 << 20, unfair: 10 << 20,
-	idle: 1000, pings: 20, nap: 5 * time.Millisecond, watch: 2 * time.Second, idleCPU: 0.02, spinCPU: 0.5,
+	idle: 1000, pings: 20, naps: 5, watch: 2 * time.Second, idleCPU: 0.02, spinCPU: 0.5,
 	fewFDs: 32, manyFDs: 60, queued: 2000, burst: 5000, burstTime: 14 * time.Second,
 	churn: 2000, unread: 150, stalling: 12, leak: 5, resets: 60,
 	term: 2500 * time.Millisecond, load: 600 * time.Millisecond, oneThread: 0.95, oneThreadCPU: 0.7,
