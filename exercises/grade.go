@@ -30,7 +30,7 @@ type outcome struct {
 // build compiles a folder of the exercise: "." is the learner's. What the
 // compiler has against it is text; err is for all else.
 func (e *exercise) build(ctx context.Context, folder, bin string) (text string, err error) {
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", bin, "./"+e.path(folder))
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", bin, "./"+e.path(folder))
 	cmd.Dir = e.root
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

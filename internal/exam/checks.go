@@ -557,6 +557,9 @@ func busyLoop(s *session) error {
 		s.usually = "an event is asked for that nobody serves while a client is owed something: level-triggered, it is reported again at once"
 		return errFailed
 	}
+	if recovered == nil {
+		return nil // one more would be waited for in vain
+	}
 	return s.wakes()
 }
 

@@ -136,15 +136,22 @@ func (s *session) dialFirehose() (*firehose, error) {
 }
 
 // between returns how many bytes came back from the one time to the other. If
-// it seems that not all of them have been read, it gives the reader a moment.
+// it seems that not all of them have been read, it gives the reader a moment; not
+// so if nothing ever came, from a server that serves one at a time.
 func (f *firehose) between(from, to time.Time) int {
-	for deadline := time.Now().Add(limits.stalled); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(limits.stalled); f.served() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if sum, later := f.count(from, to); later {
 			return sum
 		}
 	}
 	sum, _ := f.count(from, to)
 	return sum
+}
+
+func (f *firehose) served() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.came) > 0
 }
 
 // count adds up what has been read so far, and tells whether something has that

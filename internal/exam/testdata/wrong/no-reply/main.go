@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"io"
 	"log"
 	"net"
@@ -26,10 +27,15 @@ func main() {
 
 func serve(c *net.TCPConn) {
 	defer c.Close()
+	in, out := bufio.NewReaderSize(c, 1<<16), bufio.NewWriterSize(c, 1<<16)
 	var record [16]byte
 	for {
-		n, err := io.ReadFull(c, record[:])
-		if _, werr := c.Write(record[:n]); err != nil || werr != nil {
+		n, err := io.ReadFull(in, record[:])
+		out.Write(record[:n])
+		if err == nil && in.Buffered() >= len(record) {
+			continue // another one is there already
+		}
+		if werr := out.Flush(); err != nil || werr != nil {
 			return
 		}
 	}
