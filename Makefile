@@ -77,11 +77,13 @@ test lint: export GOFLAGS += -trimpath -buildvcs=false
 test lint: export CGO_ENABLED = 0
 
 # One package after the other (-p 1): so go test prints as it goes, and no
-# grading disturbs another one's. Of subtests those are shown that take long
+# grading disturbs another one's. It would compile like that, too, with one
+# processor; so go list does, before. Of subtests those are shown that take long
 # (TestGate, TestGrading, TestWrongServers), or that do not pass. What go vet has
 # to say, make lint asks.
 test: setup ## all tests (some seven minutes on 2 CPUs)
 	@mkdir -p bin && rm -f bin/failed
+	@go list -export -test $(PACKAGES) >/dev/null 2>&1 || true
 	@{ go test -count=1 -p 1 -vet=off -timeout 15m -v $(PACKAGES) || touch bin/failed; GOWORK=off go test -C bench -count=1 -vet=off -v ./... || touch bin/failed; } 2>&1 \
 	| grep --line-buffered -vE '^=== |^PASS$$|no test files|^ +--- PASS: Test[^GW]'; test ! -e bin/failed
 
