@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,12 +28,13 @@ func main() {
 		log.Fatal(err)
 	}
 	worker := exec.Command("/proc/self/exe")
-	worker.Stdin = os.NewFile(uintptr(pair[1]), "theirs")
+	theirs := os.NewFile(uintptr(pair[1]), "theirs")
+	worker.Stdin = theirs
 	worker.Stderr = os.Stderr
 	if err := worker.Start(); err != nil {
 		log.Fatal(err)
 	}
-	syscall.Close(pair[1])
+	theirs.Close()
 	for {
 		c, err := l.Accept()
 		if err != nil {
