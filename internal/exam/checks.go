@@ -558,7 +558,7 @@ func busyLoop(s *session) error {
 		return errFailed
 	}
 	if recovered == nil {
-		return nil // one more would be waited for in vain
+		return nil // another check's matter; and one more may be waited for in vain
 	}
 	return s.wakes()
 }

@@ -172,11 +172,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if len(o.Command) > 0 && o.PID != 0 {
 		return nil, errors.New("a command is a server to start, a PID is one that runs: give only one of them")
 	}
-	placeholder := false
+	takesAddr := false
 	if len(o.Command) > 0 {
-		_, placeholder = expand(o.Command, netip.AddrPort{})
+		_, takesAddr = expand(o.Command, netip.AddrPort{})
 	}
-	if !o.Addr.IsValid() && !placeholder && o.PID == 0 {
+	if !o.Addr.IsValid() && !takesAddr && o.PID == 0 {
 		return nil, errors.New("where does the server listen? give an address, or {addr} or {port} in the command")
 	}
 	var uts unix.Utsname
@@ -186,13 +186,13 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		Status: StatusGraded, Server: o.Command, As: cmp.Or(o.As, Echo), PID: o.PID, Date: begin.UTC().Truncate(time.Second),
 		Results: []Result{}, Machine: runtime.GOARCH, Kernel: unix.ByteSliceToString(uts.Release[:]), CPUs: runtime.NumCPU(),
 	}
-	if o.Addr.IsValid() && !placeholder {
+	if o.Addr.IsValid() && !takesAddr {
 		report.Addr = o.Addr.String()
 	}
 	defer func() { report.Seconds = time.Since(begin).Seconds() }()
 
 	raiseNOFILE()
-	g := &grading{options: o, placeholder: placeholder}
+	g := &grading{options: o, takesAddr: takesAddr}
 	contact := false // has any check met the server?
 	for i, check := range checks {
 		if o.Started != nil {
@@ -241,8 +241,8 @@ var raiseNOFILE = sync.OnceFunc(func() {
 })
 
 type grading struct {
-	options     Options
-	placeholder bool
+	options   Options
+	takesAddr bool
 }
 
 // A session is what one check works with: a server, and clients that are gone
@@ -323,7 +323,7 @@ func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
 		s.start = func(nofile uint64) (*server, error) {
 			if s.server != nil {
 				addr = s.server.addr
-			} else if g.placeholder {
+			} else if g.takesAddr {
 				if addr, err = freePort(); err != nil {
 					return nil, err
 				}
