@@ -18,7 +18,7 @@ endif
 # lab is a module of its own: go.work. So is bench, which go.work leaves out:
 # who does not measure needs none of its libraries. And exercises/NN-name/main.go
 # is the learner's: an error in it is no error here.
-PACKAGES = $(shell go list -e ./... | grep -vE '/exercises/[0-9]+-[^/]+$$') ./lab/...
+PACKAGES = $(shell go list -e ./... | grep -vE '/exercises/[0-9]+-[^/]+$$') ./tools/lab/...
 SOURCE = $(shell find . -name '*.go' | grep -vE '/exercises/[0-9]+-[^/]+/main.go$$')
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -84,7 +84,7 @@ test lint: export CGO_ENABLED = 0
 test: setup ## all tests (some seven minutes on 2 CPUs)
 	@mkdir -p bin && rm -f bin/failed
 	@go list -export -test $(PACKAGES) >/dev/null 2>&1 || true
-	@{ go test -count=1 -p 1 -vet=off -timeout 15m -v $(PACKAGES) || touch bin/failed; GOWORK=off go test -C bench -count=1 -vet=off -v ./... || touch bin/failed; } 2>&1 \
+	@{ go test -count=1 -p 1 -vet=off -timeout 15m -v $(PACKAGES) || touch bin/failed; GOWORK=off go test -C tools/bench -count=1 -vet=off -v ./... || touch bin/failed; } 2>&1 \
 	| grep --line-buffered -vE '^=== |^PASS$$|no test files|^ +--- PASS: Test[^GW]'; test ! -e bin/failed
 
 check: ## grade a server: SERVER="./a.out {port}" [AS=lt] [ONLY=ID,ID]; or PID= or ADDR=
@@ -95,25 +95,25 @@ ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
 	@echo '  make check ADDR=127.0.0.1:7000                   which runs already'
 	@exit 2
 endif
-	@go build -o bin/ ./exam $(foreach n,$(STEPS),./$(STEP$(n)))
+	@go build -o bin/ ./tools/exam $(foreach n,$(STEPS),./$(STEP$(n)))
 	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
 		$(if $(ONLY),-only "$(ONLY)") $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
 
 lab: ## type epoll calls by hand [FILE=script]
-	@go build -o bin/lab ./lab
+	@go build -o bin/lab ./tools/lab
 	@trap 'sleep 0.1' INT; bin/lab $(FILE)
 
 xray: ## what a running server waits for, live [ADDR=] or PID=; Ctrl-C ends it
-	@go build -o bin/xray ./xray
+	@go build -o bin/xray ./tools/xray
 	@trap 'sleep 0.1' INT; bin/xray $(if $(PID),-pid $(PID),-addr $(ADDR))
 
 bench: ## measure the steps beside other servers [QUICK=1] [ONLY=step3,c] [RECORD=1]; exercise 19: RAW=1
-	@GOWORK=off go build -C bench -o ../bin/bench .
+	@GOWORK=off go build -C tools/bench -o ../../bin/bench .
 	@trap 'sleep 0.1' INT; bin/bench -root . $(if $(QUICK),-quick) $(if $(RAW),-raw) $(if $(ONLY),-only "$(ONLY)") \
-		-o $(if $(RECORD),bench/results,bin)/$(if $(RAW),raw,bench).txt
+		-o $(if $(RECORD),tools/bench/results,bin)/$(if $(RAW),raw,bench).txt
 
-plots: ## draw the charts in docs/img anew, from bench/results/*.txt
-	@GOWORK=off go run -C bench ./plots
+plots: ## draw the charts in docs/img anew, from tools/bench/results/*.txt
+	@GOWORK=off go run -C tools/bench ./plots
 
 # Debian has HAProxy in a folder where not every user's shell looks.
 beyond: ## HAProxy before servers at 127.0.0.2, .3 and .4: chapter 07 [ADDR=]
@@ -144,16 +144,16 @@ watch: bin/exercises ## grade an exercise each time that you save it [N=07]
 	@trap 'sleep 0.1' INT; bin/exercises watch $(N) || test $$? -gt 128
 
 bin/exercises:
-	@go build -o bin/ ./exercises
+	@go build -o bin/ ./tools/exercises
 
 docs: ## run again what the documents quote: code, diffs, terminals
-	@go run ./internal/doctest
+	@go run ./tools/docs
 
 setup: ## install what is needed besides: strace, nc, redis-cli, man pages
-	@go run ./internal/doctor -install
+	@go run ./tools/doctor -install
 
 doctor: ## look whether all is there, and say what to do if not
-	@go run ./internal/doctor
+	@go run ./tools/doctor
 
 fmt: ## gofmt everything
 	@gofmt -l -w $(SOURCE)
@@ -165,8 +165,8 @@ lint: ## gofmt, go vet, staticcheck; go vet and go build for arm64, too
 	@GOARCH=arm64 go vet $(PACKAGES)
 	@GOARCH=arm64 go build $$(go list -e -f '{{if .GoFiles}}{{.ImportPath}}{{end}}' $(PACKAGES) | grep -v '/exercises/[0-9]')
 	@go run $(STATICCHECK) $(PACKAGES)
-	@GOWORK=off go vet -C bench ./... && GOWORK=off GOARCH=arm64 go vet -C bench ./...
-	@GOWORK=off go run -C bench $(STATICCHECK) ./...
+	@GOWORK=off go vet -C tools/bench ./... && GOWORK=off GOARCH=arm64 go vet -C tools/bench ./...
+	@GOWORK=off go run -C tools/bench $(STATICCHECK) ./...
 
 clean: ## remove what was built
 	@rm -rf bin

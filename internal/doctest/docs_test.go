@@ -1,4 +1,4 @@
-package main
+package doctest
 
 import (
 	"errors"
@@ -59,7 +59,7 @@ func isMissing(err error) bool {
 
 const (
 	oldStep = `// Step old.
-package main
+package doctest
 
 import "fmt"
 

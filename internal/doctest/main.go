@@ -1,15 +1,5 @@
-// Doctest makes the blocks of the documents that are not written by hand: what
-// the code says and what the programs print. The tests of this package look
-// whether they are still true.
-//
-// Usage, in the root of the repository:
-//
-//	go run ./internal/doctest [FILE...]      refresh all blocks of all documents
-//	go run ./internal/doctest -n [FILE...]   change nothing, say what is stale
-//
-// It also says which links lead nowhere, and whatever else links.go looks for. It
-// exits 1 if a block could not be made or, with -n, is stale, or if there is
-// anything else to say. Misused, it exits 2.
+// Package doctest makes the blocks of the documents that are not written by hand,
+// and its tests look whether they are still true. Its command is tools/docs.
 //
 // A directive is a comment of HTML at the beginning of a line, and the fenced
 // block right below it is generated. There are five kinds:
@@ -21,10 +11,11 @@
 //	<!-- transcript [numbers vary]                         see transcript.go
 //	…
 //	-->
-package main
+package doctest
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -48,12 +39,19 @@ type Problem struct {
 
 func (p Problem) String() string { return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text) }
 
-func main() {
-	dry := flag.Bool("n", false, "change nothing, say what is stale")
-	flag.Parse()
+// Main runs the command with these arguments and returns its exit code.
+func Main(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("docs", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	dry := flags.Bool("n", false, "change nothing, say what is stale")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(refresh(ctx, flag.Args(), *dry, os.Stdout, os.Stderr))
+	return refresh(ctx, flags.Args(), *dry, stdout, stderr)
 }
 
 // refresh brings the blocks of these documents up to date, or of all if none is
@@ -66,7 +64,7 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 	for _, file := range files {
 		doc, err := read(file)
 		if err != nil {
-			fmt.Fprintln(problems, "doctest:", err)
+			fmt.Fprintln(problems, "docs:", err)
 			return 2
 		}
 		docs = append(docs, doc)
@@ -87,7 +85,7 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 			fresh, err := b.make(ctx)
 			switch {
 			case ctx.Err() != nil:
-				fmt.Fprintln(problems, "doctest: interrupted")
+				fmt.Fprintln(problems, "docs: interrupted")
 				return 1
 			case err != nil:
 				report(b.problem(err))
@@ -105,7 +103,7 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 	}
 	others, err := checkDocuments(".")
 	if err != nil {
-		fmt.Fprintln(problems, "doctest:", err)
+		fmt.Fprintln(problems, "docs:", err)
 		return 2
 	}
 	for _, p := range others {
@@ -121,14 +119,14 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 // And a reader's terminal has descriptors 0, 1 and 2: others that were left open
 // to us are not for the programs. What it returns tidies up.
 func prepare(ctx context.Context) (tidy func()) {
-	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")                                    // where Debian has haproxy
-	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)                               // a kernel before 5.11 cannot
-	exec.CommandContext(ctx, "go", "list", "-export", "-trimpath", "./...", "./lab/...").Run() // what fails is told where it is run
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")                                          // where Debian has haproxy
+	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)                                     // a kernel before 5.11 cannot
+	exec.CommandContext(ctx, "go", "list", "-export", "-trimpath", "./...", "./tools/lab/...").Run() // what fails is told where it is run
 	dir, err := os.MkdirTemp("", "doctest")
 	if err != nil {
 		return func() {}
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", "./exam", "./exercises", "./lab", "./xray")
+	build := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", "./tools/exam", "./tools/exercises", "./tools/lab", "./tools/xray")
 	steps, _ := filepath.Glob("step[1-4]-*")
 	for _, step := range steps {
 		build.Args = append(build.Args, "./"+step)

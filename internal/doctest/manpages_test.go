@@ -1,4 +1,4 @@
-package main
+package doctest
 
 import (
 	"go/ast"

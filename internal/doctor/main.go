@@ -1,15 +1,6 @@
-// Doctor says whether the tutorial can run on this machine, and installs the
-// tools that its chapters and tests use.
-//
-// Usage:
-//
-//	go run ./internal/doctor            report what is here (make doctor)
-//	go run ./internal/doctor -install   install what is missing (make setup)
-//
-// The report exits 1 if something essential is wrong. -install exits 0 even
-// where it cannot install: make test runs it first, and the tests that need a
-// missing tool are skipped. Misused, it exits 2.
-package main
+// Package doctor says whether the tutorial can run on this machine, and installs
+// the tools that its chapters and tests use. Its command is tools/doctor.
+package doctor
 
 import (
 	"errors"
@@ -52,22 +43,29 @@ const (
 
 var colours = map[string]string{ok: "32", note: "36", warn: "33", fail: "31"}
 
-func main() {
-	setup := flag.Bool("install", false, "install the missing tools")
-	flag.Parse()
-	if flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "doctor: takes no argument, got %q\n", flag.Arg(0))
-		os.Exit(2)
+// Main runs the command with these arguments and returns its exit code.
+func Main(args []string, stdout, stderr *os.File) int {
+	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	setup := flags.Bool("install", false, "install the missing tools")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "doctor: takes no argument, got %q\n", flags.Arg(0))
+		return 2
 	}
 	// Where Debian has haproxy and ss, and not every user looks.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	if *setup {
-		install(os.Stdout, os.Stderr)
-		return
+		install(stdout, stderr)
+		return 0
 	}
-	_, err := unix.IoctlGetTermios(int(os.Stdout.Fd()), unix.TCGETS)
+	_, err := unix.IoctlGetTermios(int(stdout.Fd()), unix.TCGETS)
 	terminal := err == nil // else ENOTTY: a pipe or a file
-	os.Exit(report(os.Stdout, terminal && coloured()))
+	return report(stdout, terminal && coloured())
 }
 
 // coloured says whether the user wants colour on a terminal, and has one that can.

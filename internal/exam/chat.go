@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -396,7 +395,7 @@ func chatWrongName(s *session) error {
 // together has all of them do something at the same time, and returns the first
 // error.
 func together(all []*talker, f func(i int, t *talker) error) error {
-	var wg sync.WaitGroup
+	var wg group
 	errs := make([]error, len(all))
 	for i, t := range all {
 		wg.Go(func() { errs[i] = f(i, t) })

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"epoll-step-by-step/internal/procfs"
@@ -401,7 +400,7 @@ func outOfFDs(s *session) (*client, float64, error) {
 		return nil, 0, err
 	}
 	before := s.spins(300 * time.Millisecond)
-	var wg sync.WaitGroup
+	var wg group
 	for range limits.manyFDs - 1 {
 		wg.Go(func() { s.dial(0) }) // the listen(2) backlog may be short
 	}
@@ -477,7 +476,7 @@ func deafOutOfFDs(s *session) error {
 // then, without anybody new having to knock.
 func (s *session) letIn(first *client) error {
 	waits := make([]bool, len(s.clients))
-	var wg sync.WaitGroup
+	var wg group
 	for i, c := range s.clients {
 		wg.Go(func() { waits[i] = c != first && c.ping(limits.stalled) == errSilence })
 	}
@@ -763,7 +762,7 @@ func acceptLost(s *session) error {
 			return err
 		}
 	}
-	var wg sync.WaitGroup
+	var wg group
 	errs := make(chan error, limits.burst)
 	deadline := time.Now().Add(limits.burstTime)
 	for range limits.burst {
@@ -1004,7 +1003,7 @@ func fdLeak(s *session) error {
 // them have called shutdown(SHUT_WR) before.
 func (s *session) stallAndReset(n int) error {
 	stalled, errs := make([]*client, n), make([]error, n)
-	var wg sync.WaitGroup
+	var wg group
 	for i := range n {
 		wg.Go(func() {
 			if stalled[i], errs[i] = s.dial(limits.tiny); errs[i] == nil {
@@ -1036,7 +1035,7 @@ func (s *session) stallAndReset(n int) error {
 // nothing more to them, end what they send, and then take what they are owed,
 // and the end. That they get it is other checks' matter.
 func (s *session) stallAndEnd(n int) {
-	var wg sync.WaitGroup
+	var wg group
 	for range n {
 		wg.Go(func() {
 			c, err := s.dial(limits.tiny)
@@ -1059,7 +1058,7 @@ func crossedWires(s *session) error {
 	const rounds, leavers = 3, 4
 	for range rounds {
 		var going []*client
-		var wg sync.WaitGroup
+		var wg group
 		for range leavers {
 			c, err := s.dial(limits.tiny)
 			if err != nil {

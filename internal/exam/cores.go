@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"epoll-step-by-step/internal/procfs"
@@ -175,7 +174,7 @@ func (s *session) allWork(at map[int][]*client) error {
 	const each = 8
 	before := s.server.threads()
 	end := time.Now().Add(time.Second)
-	var wg sync.WaitGroup
+	var wg group
 	errs := make(chan error, each*len(at))
 	for _, list := range at {
 		for _, c := range list[:min(each, len(list))] {

@@ -104,7 +104,7 @@ func (s *session) dialFirehose() (*firehose, error) {
 		return nil, err
 	}
 	f := &firehose{rawClient: c}
-	var wg sync.WaitGroup
+	var wg group
 	wg.Go(func() {
 		for {
 			offset := int64(0)

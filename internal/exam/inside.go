@@ -2,7 +2,6 @@ package exam
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"epoll-step-by-step/internal/procfs"
@@ -195,7 +194,7 @@ func manyThreads(s *session) error {
 		mine = append(mine, c)
 	}
 	end := time.Now().Add(limits.load)
-	var wg sync.WaitGroup
+	var wg group
 	errs := make(chan error, len(mine))
 	for _, c := range mine {
 		wg.Go(func() {

@@ -2,7 +2,6 @@ package exam
 
 import (
 	"fmt"
-	"sync"
 	"time"
 
 	"epoll-step-by-step/internal/procfs"
@@ -327,7 +326,7 @@ func (s *session) endWhileReading() error {
 	const clients = 16
 	errs := make(chan error, clients)
 	var all []*client
-	var wg sync.WaitGroup
+	var wg group
 	for range clients {
 		c, err := s.dial(0)
 		if err != nil {

@@ -242,7 +242,7 @@ func TestManyProcesses(t *testing.T) {
 
 // Ctrl-C, and worse.
 func TestInterrupted(t *testing.T) {
-	examiner, server := build(t, "./exam"), build(t, "./step3-epoll-lt")
+	examiner, server := build(t, "./tools/exam"), build(t, "./step3-epoll-lt")
 	for _, sig := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGKILL} {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
 			before := family(t)
@@ -282,7 +282,7 @@ func TestInterrupted(t *testing.T) {
 
 func TestCommand(t *testing.T) {
 	t.Parallel()
-	examiner, server := build(t, "./exam"), build(t, "./step4-epoll-et")
+	examiner, server := build(t, "./tools/exam"), build(t, "./step4-epoll-et")
 	for _, tt := range []struct {
 		args string
 		code int

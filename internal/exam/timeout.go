@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -215,7 +214,7 @@ func (s *session) crowd(n int) (chan ending, error) {
 	ends := make(chan ending, n)
 	var left atomic.Int64
 	left.Store(int64(n))
-	var wg sync.WaitGroup
+	var wg group
 	errs := make(chan error, 8)
 	for range cap(errs) {
 		wg.Go(func() {

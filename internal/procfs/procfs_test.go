@@ -388,7 +388,9 @@ func TestVanishing(t *testing.T) {
 	defer churning.Wait()
 	defer close(stop)
 	churn := func(f func()) {
-		churning.Go(func() {
+		churning.Add(1)
+		go func() {
+			defer churning.Done()
 			for {
 				select {
 				case <-stop:
@@ -397,7 +399,7 @@ func TestVanishing(t *testing.T) {
 					f()
 				}
 			}
-		})
+		}()
 	}
 	churn(func() {
 		if fd, err := unix.Dup(0); err == nil {

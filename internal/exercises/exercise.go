@@ -1,0 +1,210 @@
+package exercises
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"epoll-step-by-step/internal/exam"
+)
+
+// An exercise is a folder NN-name. What its README says is all that is known
+// about it.
+type exercise struct {
+	Name    string // of the folder: 07-half-close
+	Number  int
+	Title   string
+	Step    int    // whose program it starts from; 0 if it belongs to all
+	Chapter string // the link in the README's table
+
+	MustNotFail []string // what the starter fails; the first is what it is about
+	As          exam.Profile
+	GradedBy    []string // IDs, in the order of exam.Checks
+	Minutes     int
+	Hints       []hint
+
+	root   string // of the repository
+	readme string // the text
+}
+
+type hint struct{ Title, Text string }
+
+// path is a file of the exercise, as the learner sees it: relative to the root.
+func (e *exercise) path(file string) string { return filepath.Join("exercises", e.Name, file) }
+
+func (e *exercise) read(file string) ([]byte, error) { return os.ReadFile(e.file(file)) }
+
+func (e *exercise) file(name string) string { return filepath.Join(e.root, e.path(name)) }
+
+// N is how the learner names it in a command.
+func (e *exercise) N() string { return fmt.Sprintf("N=%02d", e.Number) }
+
+// findRoot looks for the repository here and in the folders above.
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		_, mod := os.Stat(filepath.Join(at, "go.mod"))
+		_, exercises := os.Stat(filepath.Join(at, "exercises"))
+		if mod == nil && exercises == nil {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("%s is not within the repository: no folder exercises beside a go.mod, here or above", dir)
+		}
+	}
+}
+
+var folderName = regexp.MustCompile(`^(\d\d)-[a-z0-9-]+$`)
+
+// load reads all exercises. The error is for those that cannot be read; the
+// others are there.
+func (s *session) load() error {
+	entries, err := os.ReadDir(filepath.Join(s.root, "exercises"))
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, entry := range entries {
+		if !entry.IsDir() || !folderName.MatchString(entry.Name()) {
+			continue
+		}
+		e, err := loadExercise(s.root, entry.Name())
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", e.path("README.md"), err))
+			continue
+		}
+		s.exercises = append(s.exercises, e)
+	}
+	return errors.Join(problems...)
+}
+
+func loadExercise(root, name string) (*exercise, error) {
+	e := &exercise{Name: name, root: root}
+	e.Number, _ = strconv.Atoi(name[:2])
+	text, err := e.read("README.md")
+	if err != nil {
+		return e, err
+	}
+	e.readme = string(text)
+	return e, e.parse()
+}
+
+var (
+	titleLine = regexp.MustCompile(`^# (\d\d) · (.+)`)
+	tableHead = regexp.MustCompile(`(?m)^\| after \| must not fail \| graded as \| graded by \| minutes \|\n\|[-|: ]+\|\n\|(.+)\|$`)
+	linkTo    = regexp.MustCompile(`\]\(([^)]+)\)`)
+	stepName  = regexp.MustCompile(`step (\d)\b`)
+	codeSpan  = regexp.MustCompile("`([^`]+)`")
+	details   = regexp.MustCompile(`(?s)<details>\s*<summary>Hint (\d): (.*?)</summary>(.*?)</details>`)
+)
+
+// parse takes the title, the table and the hints from the README.
+func (e *exercise) parse() error {
+	title := titleLine.FindStringSubmatch(e.readme)
+	if title == nil || title[1] != e.Name[:2] {
+		return fmt.Errorf("the first line is not \"# %s · TITLE\"", e.Name[:2])
+	}
+	e.Title = strings.TrimSpace(title[2])
+	table := tableHead.FindStringSubmatch(e.readme)
+	if table == nil {
+		return errors.New("no table | after | must not fail | graded as | graded by | minutes | with one row")
+	}
+	cells := strings.Split(table[1], "|")
+	if len(cells) != 5 {
+		return fmt.Errorf("the table's row has %d cells, want 5", len(cells))
+	}
+	if m := linkTo.FindStringSubmatch(cells[0]); m != nil {
+		e.Chapter = m[1]
+	}
+	if m := stepName.FindStringSubmatch(cells[0]); m != nil {
+		e.Step, _ = strconv.Atoi(m[1])
+	}
+	e.MustNotFail, e.GradedBy = codes(cells[1]), codes(cells[3])
+	as := codes(cells[2])
+	if len(as) != 1 || !slices.Contains(exam.Profiles, exam.Profile(as[0])) {
+		return fmt.Errorf("graded as %s: want one of %v, in backquotes", cells[2], exam.Profiles)
+	}
+	e.As = exam.Profile(as[0])
+	var err error
+	if e.Minutes, err = strconv.Atoi(strings.TrimSpace(cells[4])); err != nil {
+		return fmt.Errorf("minutes: %w", err)
+	}
+	if len(e.GradedBy) == 0 {
+		return errors.New("graded by: want the `ID` of a check at least")
+	}
+	if _, err := exam.Selected(exam.Options{Only: e.GradedBy}); err != nil {
+		return fmt.Errorf("graded by: %w", err)
+	}
+	for _, id := range e.MustNotFail {
+		if !slices.Contains(e.GradedBy, id) {
+			return fmt.Errorf("%s must not fail, and is not among \"graded by\"", id)
+		}
+	}
+	for i, m := range details.FindAllStringSubmatch(e.readme, -1) {
+		if m[1] != strconv.Itoa(i+1) {
+			return fmt.Errorf("hint %s comes at place %d", m[1], i+1)
+		}
+		e.Hints = append(e.Hints, hint{strings.TrimSpace(m[2]), strings.TrimSpace(m[3])})
+	}
+	return nil
+}
+
+// codes returns what stands between backquotes.
+func codes(cell string) []string {
+	var list []string
+	for _, m := range codeSpan.FindAllStringSubmatch(cell, -1) {
+		list = append(list, m[1])
+	}
+	return list
+}
+
+// find takes 7, 07, 07-half-close, half-close, or the path of the folder.
+func (s *session) find(text string) (*exercise, error) {
+	name := filepath.Base(text)
+	n, err := strconv.Atoi(name)
+	isNumber := err == nil
+	var nearest *exercise
+	var names []string
+	for _, e := range s.exercises {
+		if isNumber && n == e.Number || name == e.Name || name == e.Name[3:] {
+			return e, nil
+		}
+		if nearest == nil || max(n-e.Number, e.Number-n) < max(n-nearest.Number, nearest.Number-n) {
+			nearest = e
+		}
+		names = append(names, e.Name)
+	}
+	if isNumber {
+		return nil, fmt.Errorf("there is no exercise %d; the nearest is %s. \"make exercises\" lists them", n, nearest.Name)
+	}
+	return nil, fmt.Errorf("there is no exercise %q; there are %s", text, strings.Join(names, " "))
+}
+
+// next is the first exercise behind e that is not passed, or else the first
+// one of all; nil if none is left but e.
+func (s *session) next(e *exercise) *exercise {
+	records, _ := s.records()
+	at := slices.Index(s.exercises, e) + 1 // 0 if e is nil
+	for _, other := range slices.Concat(s.exercises[at:], s.exercises[:at]) {
+		if other != e && other.state(records[other.Name]) != passedState {
+			return other
+		}
+	}
+	return nil
+}
+
+// commandFor is what to type to grade e.
+func (s *session) commandFor(e *exercise) string {
+	if e == nil {
+		return ""
+	}
+	return fmt.Sprintf("make exercise %s  (%s)", e.N(), e.Title)
+}

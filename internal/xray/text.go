@@ -1,0 +1,407 @@
+package xray
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A line is at most as wide as the terminal, and all of one style.
+type line struct{ style, text string }
+
+const (
+	plain  = ""
+	bold   = "1"
+	faint  = "2"
+	red    = "31"
+	yellow = "33"
+)
+
+// An item is never torn apart: a row with its marks.
+type item struct {
+	place int // among the items of its section
+	rank  int // where there is no room for all, low ranks are kept
+	lines []line
+}
+
+const (
+	odd  = iota // it has a mark, or is a listener
+	busy        // something is ready, unread, unsent or not accepted
+	idle
+)
+
+// A section is a heading with items below.
+type section struct {
+	head  []line
+	items []item
+}
+
+func (s *section) add(rank int, lines []line) {
+	s.items = append(s.items, item{len(s.items), rank, lines})
+}
+
+// text draws a report for people. No line is wider than width, and if height is
+// not 0, there are no more lines than that: what has no room is counted.
+func text(r Report, width, height int, colour bool) string {
+	width = max(width, 20)
+	sections := []section{{head: head(r.Process, width)}, threads(r, width)}
+	for _, e := range r.Epolls {
+		sections = append(sections, e.section(width))
+	}
+	sections = append(sections, sockets(r, width))
+	if len(r.Notes) > 0 {
+		sections = append(sections, notes(r, width))
+	}
+	var b strings.Builder
+	for _, l := range fit(sections, width, height) {
+		if colour && l.style != plain {
+			fmt.Fprintf(&b, "\x1b[%sm%s\x1b[0m\n", l.style, l.text)
+		} else {
+			b.WriteString(l.text + "\n")
+		}
+	}
+	return b.String()
+}
+
+// fit leaves out what has no room: first the blank lines between sections, then
+// items. The sections take turns to get another item, those with the lowest
+// rank before all others.
+func fit(sections []section, width, height int) []line {
+	shown := make([]int, len(sections))
+	total := len(sections) - 1 // blank lines
+	for i, s := range sections {
+		shown[i] = len(s.items)
+		total += s.size(shown[i])
+	}
+	if height == 0 || total <= height {
+		return layout(sections, shown, width, true)
+	}
+	total = 0
+	for i, s := range sections {
+		slices.SortStableFunc(s.items, func(a, b item) int { return cmp.Compare(a.rank, b.rank) })
+		shown[i] = 0
+		total += s.size(0)
+	}
+	for {
+		next := -1
+		for i, s := range sections {
+			n := shown[i]
+			if n == len(s.items) || total-s.size(n)+s.size(n+1) > height {
+				continue
+			}
+			if next < 0 || cmp.Or(cmp.Compare(s.items[n].rank, sections[next].items[shown[next]].rank),
+				cmp.Compare(n, shown[next])) < 0 {
+				next = i
+			}
+		}
+		if next < 0 {
+			break
+		}
+		s := sections[next]
+		total += s.size(shown[next]+1) - s.size(shown[next])
+		shown[next]++
+	}
+	all := layout(sections, shown, width, false)
+	if len(all) > height {
+		left := len(all) - height + 1
+		all = append(all[:height-1:height-1], line{faint, fmt.Sprintf("… %d more lines", left)})
+	}
+	return all
+}
+
+// size is how many lines a section has with its first n items shown.
+func (s section) size(n int) int {
+	lines := len(s.head)
+	for _, it := range s.items[:n] {
+		lines += len(it.lines)
+	}
+	if n < len(s.items) {
+		lines++ // that says how many more
+	}
+	return lines
+}
+
+// layout puts the sections below each other, with so many items of each.
+func layout(sections []section, shown []int, width int, blanks bool) []line {
+	var all []line
+	for i, s := range sections {
+		if i > 0 && blanks {
+			all = append(all, line{})
+		}
+		all = append(all, s.head...)
+		kept, rest := slices.Clone(s.items[:shown[i]]), s.items[shown[i]:]
+		slices.SortFunc(kept, func(a, b item) int { return cmp.Compare(a.place, b.place) })
+		for _, it := range kept {
+			all = append(all, it.lines...)
+		}
+		if len(rest) == 0 {
+			continue
+		}
+		text := fmt.Sprintf("  … %d more", len(rest))
+		if rest[0].rank < idle {
+			text += ", not all idle"
+		}
+		all = append(all, line{faint, cut(text, width)})
+	}
+	return all
+}
+
+func head(p Process, width int) []line {
+	first := fmt.Sprintf("%s, process %d", p.Name, p.PID)
+	if p.Command != "" && p.Command != p.Name {
+		first += ": " + p.Command
+	}
+	share := "CPU not known yet"
+	if p.CPUPercent >= 0 {
+		share = fmt.Sprintf("CPU %.1f %% of one core", p.CPUPercent)
+	}
+	second := fmt.Sprintf("%s, %s, %d of %d descriptors, %s resident",
+		share, plural(p.Threads, "thread"), p.Descriptors, p.Limit, mebibytes(p.Resident))
+	lines := []line{{bold, cut(first, width)}}
+	return append(lines, wrap("", second, 0, width, plain)...)
+}
+
+func mebibytes(bytes int64) string {
+	if bytes < 10<<20 {
+		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+	}
+	return fmt.Sprintf("%d MiB", bytes>>20)
+}
+
+// threads sums up those that say the same; the background stands last.
+func threads(r Report, width int) section {
+	s := section{head: []line{{bold, "THREADS"}}}
+	var says []string
+	group := make(map[string][]Thread)
+	for _, t := range r.Threads {
+		if group[t.Says] == nil {
+			says = append(says, t.Says)
+		}
+		group[t.Says] = append(group[t.Says], t)
+	}
+	slices.SortStableFunc(says, func(a, b string) int {
+		return cmp.Compare(background(r.Process, group[a][0]), background(r.Process, group[b][0]))
+	})
+	for n, what := range says {
+		list := group[what]
+		rank := busy
+		who := fmt.Sprintf("  %d  ", list[0].TID)
+		switch behind := background(r.Process, list[0]) > 0; {
+		case behind || len(list) > 1:
+			rank = idle
+			who = fmt.Sprintf("  %d ", len(list))
+			if behind && n > 0 {
+				who += "more "
+			}
+			what += whose(r.Process, list)
+		case list[0].Name != r.Process.Name && !strings.HasPrefix(r.Process.Name, list[0].Name):
+			what = list[0].Name + ": " + what
+		}
+		s.add(rank, wrap(who, what, 8, width, plain))
+	}
+	return s
+}
+
+// background is 1 for a thread that waits for other threads: futex(2). A Go
+// program's goroutines do not call nanosleep(2); the runtime's monitor does.
+func background(p Process, t Thread) int {
+	if t.Call == "futex" || p.Go && t.Call == "nanosleep" {
+		return 1
+	}
+	return 0
+}
+
+// whose says to whom a group of threads belongs, by their names.
+func whose(p Process, list []Thread) string {
+	if p.Go && background(p, list[0]) > 0 {
+		return ": the Go runtime's"
+	}
+	var names []string
+	for _, t := range list {
+		if t.Name != p.Name && !strings.HasPrefix(p.Name, t.Name) && !slices.Contains(names, t.Name) {
+			names = append(names, t.Name)
+		}
+	}
+	if names == nil {
+		return ""
+	}
+	return ": " + strings.Join(names, ", ")
+}
+
+// section draws an interest list.
+func (e Epoll) section(width int) section {
+	title := fmt.Sprintf("EPOLL on fd %d", e.FD)
+	if e.Owner != "" {
+		title += " (" + e.Owner + "'s own)"
+	}
+	n := len(e.Interests)
+	title += " watches " + plural(n, "descriptor") + e.count()
+	if e.Owner != "" && n == 1 && len(e.Interests[0].Marks) == 0 { // of no interest
+		return section{head: wrap("", title+": "+e.Interests[0].What, 2, width, bold)}
+	}
+	s := section{head: wrap("", title, 2, width, bold)}
+	if n == 0 {
+		return s
+	}
+	rows := [][]string{{"fd", "asks for", "trigger", "ready", "what it is"}}
+	for _, i := range e.Interests {
+		rows = append(rows, []string{fmt.Sprint(i.FD), i.Asked, i.Trigger, i.Ready, i.What})
+	}
+	drawn := table(rows, "r", width)
+	s.head = append(s.head, restyle(drawn[0][:1], faint)...)
+	for n, i := range e.Interests {
+		rank, lines := idle, drawn[n+1]
+		if i.Ready == "yes" {
+			rank, lines = busy, restyle(lines, yellow)
+		}
+		for _, m := range i.Marks {
+			rank = odd
+			lines = append(lines, wrap("      ! ", m.Says, 8, width, red)...)
+		}
+		s.add(rank, lines)
+	}
+	return s
+}
+
+// sockets draws the listeners, who waits there, and the connections.
+func sockets(r Report, width int) section {
+	if len(r.Sockets) == 0 {
+		return section{head: []line{{bold, "TCP SOCKETS: none"}}}
+	}
+	listeners := 0
+	for _, k := range r.Sockets {
+		if k.State == "LISTEN" {
+			listeners++
+		}
+	}
+	rows := [][]string{{"fd", "state", "unread", "unsent", "who"}}
+	for _, k := range r.Sockets {
+		rows = append(rows, k.row(listeners > 1))
+	}
+	drawn := table(rows, "r rr", width)
+	s := section{head: append([]line{{bold, "TCP SOCKETS"}}, restyle(drawn[0][:1], faint)...)}
+	for n, k := range r.Sockets {
+		rank, lines := idle, drawn[n+1]
+		if k.Waiting > 0 || k.FD < 0 || k.Unread > 0 || k.EndUnread || k.Unsent > 0 {
+			rank, lines = busy, restyle(lines, yellow)
+		}
+		if k.State == "LISTEN" {
+			rank = odd
+		}
+		s.add(rank, lines)
+	}
+	return s
+}
+
+// row is a line of the table; whole names both ends of a connection.
+func (k Socket) row(whole bool) []string {
+	if k.State == "LISTEN" {
+		return []string{fmt.Sprint(k.FD), k.State, "", "", k.Local + ": " + k.queue()}
+	}
+	num, who := fmt.Sprint(k.FD), "client "+k.Remote
+	switch incoming := k.FD < 0 || k.Accepted; {
+	case incoming && whole:
+		who = k.Local + " <- " + k.Remote
+	case !incoming && whole:
+		who = k.Local + " -> " + k.Remote
+	case !incoming:
+		who = "connection to " + k.Remote
+	}
+	if k.FD < 0 {
+		num = "-"
+		who += ", not accepted yet"
+	}
+	if k.EndUnread {
+		who += ", end of file unread"
+	}
+	return []string{num, k.State, fmt.Sprint(k.Unread), fmt.Sprint(k.Unsent), who}
+}
+
+func notes(r Report, width int) section {
+	s := section{head: []line{{bold, "NOTES"}}}
+	for _, note := range r.Notes {
+		s.add(odd, wrap("  ", note, 2, width, plain))
+	}
+	return s
+}
+
+// table makes columns as wide as they must be; those with an r in align are
+// flush right. The last is wrapped.
+func table(rows [][]string, align string, width int) [][]line {
+	last := len(rows[0]) - 1
+	wide := make([]int, last)
+	for _, row := range rows {
+		for c := range wide {
+			wide[c] = max(wide[c], utf8.RuneCountInString(row[c]))
+		}
+	}
+	drawn := make([][]line, len(rows))
+	for n, row := range rows {
+		start := "  "
+		for c := range wide {
+			if c < len(align) && align[c] == 'r' {
+				start += fmt.Sprintf("%*s  ", wide[c], row[c])
+			} else {
+				start += fmt.Sprintf("%-*s  ", wide[c], row[c])
+			}
+		}
+		drawn[n] = hang(start, row[last], width)
+	}
+	return drawn
+}
+
+// hang writes text behind start: on one line, or wrapped at that column, or, if
+// that is too narrow, below.
+func hang(start, text string, width int) []line {
+	column := utf8.RuneCountInString(start)
+	longest := 0
+	for _, word := range strings.Fields(text) {
+		longest = max(longest, utf8.RuneCountInString(word))
+	}
+	if room := width - column; room >= longest && (room >= 24 || room >= utf8.RuneCountInString(text)) {
+		return wrap(start, text, column, width, plain)
+	}
+	lines := []line{{plain, strings.TrimRight(start, " ")}}
+	if utf8.RuneCountInString(lines[0].text) > width {
+		lines = wrap("  ", start, 6, width, plain)
+	}
+	return append(lines, wrap("      ", text, 6, width, plain)...)
+}
+
+// wrap writes words behind start, and goes on at column indent where the line
+// would be too wide. A word that is too long for a line is cut.
+func wrap(start, text string, indent, width int, style string) []line {
+	var lines []line
+	now, column, empty := start, utf8.RuneCountInString(start), true
+	for _, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		if !empty && column+1+n > width {
+			lines = append(lines, line{style, now})
+			now, column, empty = strings.Repeat(" ", indent), indent, true
+		}
+		if !empty {
+			now, column = now+" ", column+1
+		}
+		word = cut(word, width-column)
+		now, column, empty = now+word, column+utf8.RuneCountInString(word), false
+	}
+	return append(lines, line{style, strings.TrimRight(now, " ")})
+}
+
+// cut makes text fit, and shows that it did.
+func cut(text string, width int) string {
+	if runes := []rune(text); len(runes) > width {
+		return string(runes[:max(0, width-1)]) + "…"
+	}
+	return text
+}
+
+func restyle(lines []line, style string) []line {
+	out := slices.Clone(lines)
+	for i := range out {
+		out[i].style = style
+	}
+	return out
+}

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+	"epoll-step-by-step/tools/bench/record"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestMain asserts that nothing is left behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	pids, _ := procfs.Descendants(os.Getpid())
+	for _, pid := range pids {
+		if p, err := procfs.Stat(pid); err == nil && p.State != 'Z' {
+			args, _ := procfs.Cmdline(pid)
+			println("left behind:", pid, strings.Join(args, " "))
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// A run from end to end, as small as can be.
+func TestEndToEnd(t *testing.T) {
+	runtime.LockOSThread() // and never unlocked: it is pinned, and ends with the test
+	var out, progress bytes.Buffer
+	b, err := newBench(t.Context(), "../..", true, &out, &progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(b.dir)
+	b.window = 50 * time.Millisecond
+	p := plan{rounds: 1, idleRounds: 1, levels: []int{0, 100}}
+	for _, s := range servers {
+		if s.Name == "step3" {
+			p.servers = append(p.servers, s)
+		}
+	}
+	for _, l := range loads {
+		if l.Name != "RedisBenchmark" {
+			p.loads = append(p.loads, l)
+		}
+	}
+	if err := b.measureAll(p); err != nil {
+		t.Fatal(err)
+	}
+	b.printTables(p)
+	file := filepath.Join(t.TempDir(), "results.txt")
+	if err := b.writeFile(file, configuration(1, b.window)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines, config, err := record.Read(f, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b.skipped) > 0 {
+		t.Errorf("not measured: %q", b.skipped)
+	}
+	if want := len(p.loads) + 3; len(lines) != want {
+		t.Errorf("got %d lines, want %d:\n%s", len(lines), want, &out)
+	}
+	for _, l := range lines {
+		if cpu, found := l.Value("cpu-ns/msg"); l.Load != "IdleMemory" && (!found || cpu <= 0 || l.N <= 0) {
+			t.Errorf("%s: got %d messages, %v ns of CPU each", l.Case(), l.N, cpu)
+		}
+	}
+	if config.Get("goos") != "linux" || config.Get("kernel") == "" {
+		t.Errorf("got the configuration %v", config)
+	}
+	if !strings.Contains(out.String(), "step3") || !strings.Contains(progress.String(), "round 1 of 1") {
+		t.Errorf("got the tables\n%s\nand the progress\n%s", &out, &progress)
+	}
+}
+
+// A server that cannot be kept off the generator's CPU is not left running.
+func TestNotConfined(t *testing.T) {
+	runtime.LockOSThread() // a server dies with the thread that has started it
+	defer runtime.UnlockOSThread()
+	if err := pin(false); err != nil {
+		t.Fatal(err)
+	}
+	serverCPUs.Zero()
+	defer func() { serverCPUs = allCPUs }()
+	s := server{Name: "step3", Go: "step3-epoll-lt"}
+	bin, err := s.build(t.Context(), root(t), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.start(bin, root(t))
+	if p != nil || !errors.Is(err, unix.EINVAL) {
+		t.Errorf("got %v, %v; want none, EINVAL", p, err)
+	}
+	pids, err := procfs.Descendants(os.Getpid())
+	if len(pids) > 0 || err != nil {
+		t.Errorf("left running: %v, %v", pids, err)
+	}
+}
+
+// A server that answers wrongly is not measured.
+func TestWrongEcho(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				buf := make([]byte, 64)
+				for {
+					n, err := conn.Read(buf)
+					if err != nil {
+						return
+					}
+					buf[n/2] ^= 1
+					conn.Write(buf[:n])
+				}
+			}()
+		}
+	}()
+	g, err := newGenerator(echoStream(64, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	err = g.connect(1, listener.Addr().(*net.TCPAddr).Port)
+	if err == nil || !strings.Contains(err.Error(), "not what was sent") {
+		t.Errorf("got %v, want an error", err)
+	}
+}
+
+func TestStreams(t *testing.T) {
+	for _, depth := range []int{1, 16} {
+		s := redisStream(64, depth)
+		if s.reqLen != 64 || len(s.req) < s.reqPeriod+64*depth {
+			t.Errorf("depth %d: a request has %d bytes in a table of %d", depth, s.reqLen, len(s.req))
+		}
+		want := regexp.MustCompile(`^\$(\d+)\r\nx+\r\n$`)
+		if reply := s.resp[:s.respLen]; !want.Match(reply) {
+			t.Errorf("depth %d: the reply is %q", depth, reply)
+		}
+		e := echoStream(64, depth)
+		if !bytes.Equal(e.req[e.reqPeriod:], e.req[:64*depth]) {
+			t.Errorf("depth %d: the table does not begin again after its period", depth)
+		}
+	}
+}
+
+func TestParseStrace(t *testing.T) {
+	const text = `    calls syscall
+--------- ----------------
+     2000 read
+        7 epoll_pwait
+     2001 write
+--------- ----------------
+     4008 total
+`
+	got, err := parseStrace([]byte(text))
+	want := []callCount{{"write", 2001}, {"read", 2000}, {"epoll_pwait", 7}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+	if got, err := parseStrace(nil); err == nil {
+		t.Errorf("of nothing it counts %v", got)
+	}
+	for name, want := range map[string]bool{"read": true, "sendmsg": true, "epoll_ctl": true, "futex": false, "nanosleep": false} {
+		if isIO(name) != want {
+			t.Errorf("isIO(%s) is %v", name, !want)
+		}
+	}
+}
+
+func TestParseRedisBenchmark(t *testing.T) {
+	const text = "WARNING: something\n" + `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
+"PING_MBULK","100000.00","0.210","0.080","0.207","0.303","0.367","0.671"
+`
+	got, err := parseRedisBenchmark(text)
+	want := []record.Value{{Unit: "ns/op", Is: 10000}, {Unit: "msgs/s", Is: 100000}, {Unit: "p50-ns", Is: 207000}, {Unit: "p99-ns", Is: 367000}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+	if got, err := parseRedisBenchmark("Could not connect"); err == nil {
+		t.Errorf("of a failure it makes %v", got)
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	table := func(yours, ours float64) *record.Table {
+		var lines []record.Line
+		for i := range 9 {
+			noise := 1 + float64(i%3)/100
+			for server, cost := range map[string]float64{"step4": 1000, "yours": yours * (2.01 - noise), "raw": ours} {
+				lines = append(lines, record.Line{Load: "L", Server: server, Values: []record.Value{{Unit: "u", Is: cost * noise}}})
+			}
+		}
+		return record.Tabulate(lines)
+	}
+	for _, c := range []struct {
+		yours, ours float64
+		want        string
+	}{
+		{1000, 900, "no difference"}, {900, 900, "as much as yours"}, {800, 900, "than our solution, too"},
+		{950, 850, "Our solution takes 85 %"}, {1200, 900, "It is dearer"},
+	} {
+		if got := verdict(table(c.yours, c.ours), "L", "u"); !strings.Contains(got, c.want) {
+			t.Errorf("yours %v, ours %v: got %q, want %q in it", c.yours, c.ours, got, c.want)
+		}
+	}
+	if got := verdict(record.Tabulate(nil), "L", "u"); !strings.Contains(got, "nothing to say") {
+		t.Errorf("of nothing: %q", got)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		choice          choice
+		servers, rounds int
+		fails           string
+	}{
+		{"all", choice{}, len(servers), 7, ""},
+		{"quick", choice{quick: true}, len(servers), 3, ""},
+		{"some", choice{only: "step3,c"}, 2, 7, ""},
+		{"exercise 19", choice{raw: true}, 5, 15, ""},
+		{"more rounds", choice{raw: true, rounds: 20}, 5, 20, ""},
+		{"nobody's", choice{only: "step9"}, 0, 0, "there are step1 step2"},
+	} {
+		p, window, err := c.choice.plan()
+		if c.fails != "" {
+			if err == nil || !strings.Contains(err.Error(), c.fails) {
+				t.Errorf("%s: got %v, want %q in it", c.name, err, c.fails)
+			}
+			continue
+		}
+		if err != nil || len(p.servers) != c.servers || p.rounds != c.rounds || window == 0 {
+			t.Errorf("%s: got %d servers, %d rounds, %v; want %d, %d", c.name, len(p.servers), p.rounds, err, c.servers, c.rounds)
+		}
+	}
+}
+
+func TestRound(t *testing.T) {
+	for x, want := range map[float64]float64{0: 0, 12345.6: 12346, 7.31234: 7.312, 0.00123456: 0.001235} {
+		if got := round(x); got != want {
+			t.Errorf("%v: got %v, want %v", x, got, want)
+		}
+	}
+}
+
+// What is missing is skipped, what is ours and does not build is not.
+func TestBuild(t *testing.T) {
+	dir := t.TempDir()
+	_, err := server{Name: "x", System: "no-such-program"}.build(t.Context(), "../..", dir)
+	if err == nil || !strings.Contains(err.Error(), "not installed") {
+		t.Errorf("a program that is not there: %v", err)
+	}
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("gcc is not installed")
+	}
+	_, err = server{Name: "c", C: "c-epoll", Link: []string{"-lno_such_library"}}.build(t.Context(), root(t), dir)
+	if err == nil || !strings.Contains(err.Error(), "no_such_library") {
+		t.Errorf("a library that is not there: %v", err)
+	}
+	if _, err := (server{Name: "c", C: "c-epoll"}).build(t.Context(), root(t), dir); err != nil {
+		t.Errorf("the C loop: %v", err)
+	}
+}
+
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

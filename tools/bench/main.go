@@ -1,0 +1,450 @@
+// Bench measures the steps beside the servers that one would otherwise pick:
+// all in one run, in turn, several rounds.
+//
+// Usage (make bench fills it in):
+//
+//	bench -root ../.. [-quick] [-only step3,c] [-o results.txt]
+//	bench -root ../.. -raw                    exercise 19, side by side with step 4
+//	bench -root ../.. -rounds 3 -apart=false  how often; and no CPU for the generator alone
+//
+// It prints tables, and writes each measurement to a file that benchstat reads,
+// and the tables beside it.
+// It exits 0 if it has measured, 1 if it could not, 2 if it was misused, and
+// leaves no process behind, Ctrl-C or not.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"epoll-step-by-step/tools/bench/record"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	goos   = runtime.GOOS
+	goarch = runtime.GOARCH
+)
+
+var goVersion = runtime.Version()
+
+// A bench is one run.
+type bench struct {
+	ctx     context.Context
+	root    string // of the repository
+	dir     string // for what is built
+	bins    map[string]string
+	window  time.Duration // for which one load is measured
+	buf     []byte
+	dialled int // how many times churn has connected, × 4000
+	out     io.Writer
+	err     io.Writer
+	live    bool   // err is a terminal
+	where   string // the last part of the last progress
+
+	lines   []record.Line
+	skipped []string // what was not measured, and why
+
+	begin       time.Time
+	done, total int // measurements
+}
+
+// A plan is what a run consists of.
+type plan struct {
+	servers []server
+	loads   []load
+	rounds  int
+
+	idleRounds, watchRounds int
+	levels                  []int // of idle clients
+	watch                   time.Duration
+	calls                   []int // clients, while system calls are counted
+}
+
+// All load is made on the main thread, which is pinned; children die with it.
+func init() { runtime.LockOSThread() }
+
+func main() {
+	root := flag.String("root", "../..", "the repository's `folder`")
+	quick := flag.Bool("quick", false, "less of everything, in under a minute")
+	raw := flag.Bool("raw", false, "compare exercise 19 with step 4, its solution and C")
+	only := flag.String("only", "", "`servers` to measure, by name, with commas")
+	apart := flag.Bool("apart", true, "give the generator a CPU of its own")
+	rounds := flag.Int("rounds", 0, "how many rounds; 0: 7, with -quick 3, with -raw 15")
+	file := flag.String("o", "", "`file` to write the results to")
+	flag.Parse()
+	if flag.NArg() > 0 || *quick && *raw || *rounds < 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() { interrupted.Store(true) })
+	err := run(ctx, *root, choice{*quick, *raw, *apart, *rounds, *only}, *file, os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, errInterrupted) || ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "\nbench: interrupted; nothing was written")
+		os.Exit(1)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, root string, c choice, file string, out, errout io.Writer) error {
+	var tables bytes.Buffer // as they are printed
+	out = io.MultiWriter(out, &tables)
+	b, err := newBench(ctx, root, c.apart, out, errout)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	p, window, err := c.plan()
+	if err != nil {
+		return err
+	}
+	b.window = window
+	config := configuration(p.rounds, b.window)
+	for _, c := range config {
+		fmt.Fprintf(b.out, "%s: %s\n", c.Key, c.Value)
+	}
+	if err := b.measureAll(p); err != nil {
+		return err
+	}
+	b.progress("")
+	if c.raw {
+		b.printRaw()
+	} else {
+		b.printTables(p)
+	}
+	if file == "" {
+		return nil
+	}
+	if err := os.WriteFile(strings.TrimSuffix(file, ".txt")+".tables", tables.Bytes(), 0o644); err != nil {
+		return err
+	}
+	return b.writeFile(file, config)
+}
+
+func newBench(ctx context.Context, root string, apart bool, out, errout io.Writer) (*bench, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return nil, err
+	}
+	if err := pin(apart); err != nil {
+		return nil, err
+	}
+	debug.SetGCPercent(-1) // and no collector beside the generator,
+	debug.SetMemoryLimit(1 << 30)
+	b := &bench{ctx: ctx, root: root, dir: dir, bins: make(map[string]string), buf: make([]byte, bufSize), out: out, err: errout, begin: time.Now()}
+	if f, ok := errout.(*os.File); ok {
+		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+		b.live = err == nil
+	}
+	return b, nil
+}
+
+// A choice is what was asked for.
+type choice struct {
+	quick, raw, apart bool
+	rounds            int
+	only              string // with commas
+}
+
+// plan is where it is decided how long a run takes, and a window.
+func (c choice) plan() (plan, time.Duration, error) {
+	p := plan{servers: servers, loads: loads, rounds: 7, idleRounds: 7, watchRounds: 2, levels: []int{0, 1000, 5000, 10000, 19000}, watch: time.Second, calls: []int{1, 50}}
+	window := 200 * time.Millisecond
+	switch {
+	case c.quick:
+		window = 80 * time.Millisecond
+		p.rounds, p.idleRounds, p.watchRounds = 3, 1, 1
+		p.levels, p.watch, p.calls = []int{0, 19000}, 300*time.Millisecond, []int{50}
+		p.loads = slices.DeleteFunc(slices.Clone(loads), func(l load) bool { return !l.Quick })
+	case c.raw:
+		window = 300 * time.Millisecond
+		p = plan{rounds: 15, servers: []server{yours, short}, loads: []load{loads[1]}}
+		for _, s := range servers {
+			if slices.Contains([]string{"step4", "raw", "c"}, s.Name) {
+				p.servers = append(p.servers, s)
+			}
+		}
+	}
+	if c.rounds > 0 {
+		p.rounds = c.rounds
+	}
+	if c.only == "" {
+		return p, window, nil
+	}
+	names := strings.Split(c.only, ",")
+	var known []string
+	for _, s := range p.servers {
+		known = append(known, s.Name)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return p, 0, fmt.Errorf("there is no server %q; there are %s", name, strings.Join(known, " "))
+		}
+	}
+	p.servers = slices.DeleteFunc(slices.Clone(p.servers), func(s server) bool { return !slices.Contains(names, s.Name) })
+	return p, window, nil
+}
+
+// measureAll works the plan off.
+func (b *bench) measureAll(p plan) error {
+	running, err := b.startAll(p.servers)
+	defer func() {
+		for _, r := range running {
+			r.kill()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if len(running) == 0 {
+		return errors.New("there is no server to measure")
+	}
+	files, err := b.fileLimit(&p)
+	if err != nil {
+		return err
+	}
+	b.total = len(running) * (p.rounds*len(p.loads) + p.idleRounds + len(p.calls))
+	for round := range p.rounds {
+		for _, l := range p.loads {
+			for i := range running {
+				r := running[(i+round)%len(running)] // not always beside the same one
+				if err := b.one(r, l, fmt.Sprintf("round %d of %d", round+1, p.rounds)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := b.count(running, p.calls); err != nil {
+		return err
+	}
+	for _, r := range running { // fresh ones come instead
+		r.kill()
+	}
+	fresh := running
+	running = nil
+	for round := range p.idleRounds {
+		for i := range fresh {
+			s := fresh[(i+round)%len(fresh)].server
+			b.done++
+			b.progress("%s, idle clients, round %d of %d", s.Name, round+1, p.idleRounds)
+			if s.Alone {
+				b.skip("%s, idle clients: one client at a time", s.Name)
+				continue
+			}
+			watch := p.watch
+			if round >= p.watchRounds {
+				watch = 0
+			}
+			err := b.idle(s, p.levels, watch)
+			if interrupted.Load() {
+				return errInterrupted
+			}
+			if err != nil {
+				b.skip("%s, idle clients: %v", s.Name, err)
+			}
+		}
+	}
+	if files != "" {
+		b.skip("%s", files)
+	}
+	return nil
+}
+
+// fileLimit leaves out what needs more descriptors than there may be, and says
+// so. Each side of a connection is in a process of its own.
+func (b *bench) fileLimit(p *plan) (string, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return "", err
+	}
+	before := slices.Clone(p.levels)
+	p.levels = slices.DeleteFunc(before, func(n int) bool { return uint64(n+200) > limit.Cur })
+	switch len(p.levels) {
+	case len(before):
+		return "", nil
+	case 0:
+		return "", fmt.Errorf("the limit of descriptors is %d (ulimit -Hn), which is too few", limit.Cur)
+	}
+	return fmt.Sprintf("more than %d idle clients: the limit of descriptors is %d (ulimit -Hn)", slices.Max(p.levels), limit.Cur), nil
+}
+
+// startAll builds and starts. What is missing is skipped; what is ours and
+// does not build is an error.
+func (b *bench) startAll(list []server) ([]*process, error) {
+	var running []*process
+	for _, s := range list {
+		b.progress("building %s", s.Name)
+		bin, err := s.build(b.ctx, b.root, b.dir)
+		if err != nil && (errors.Is(err, errInterrupted) || s.Go != "") {
+			return running, fmt.Errorf("%s: %w", s.Name, err)
+		}
+		if err != nil {
+			b.skip("%s: %v", s.Name, err)
+			continue
+		}
+		b.bins[s.Name] = bin
+		p, err := s.start(bin, b.root)
+		if err != nil {
+			return running, fmt.Errorf("%s: %w", s.Name, err)
+		}
+		running = append(running, p)
+		if err := b.warmUp(p); err != nil {
+			return running, fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return running, nil
+}
+
+// warmUp is for those that compile what is used often, and asserts that the
+// server answers at all.
+func (b *bench) warmUp(p *process) error {
+	b.progress("warming up %s", p.Name)
+	conns := 50
+	if p.Alone {
+		conns = 1
+	}
+	g, err := newGenerator(p.stream(load{Size: 64}))
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	if err := g.connect(conns, p.port); err != nil {
+		return err
+	}
+	_, err = g.closed(b.window)
+	if p.Spins {
+		p.signal(unix.SIGSTOP)
+	}
+	return err
+}
+
+// one measures one load on one server, once. That one server fails at one load
+// is a result, too.
+func (b *bench) one(p *process, l load, where string) error {
+	b.done++
+	if why := l.takes(p.server); why != "" {
+		b.skip("%s, %v: %s", p.Name, l, why)
+		return nil
+	}
+	b.progress("%s, %v, %s", p.Name, l, where)
+	if p.Spins {
+		p.signal(unix.SIGCONT)
+		defer p.signal(unix.SIGSTOP)
+	}
+	measure := messages
+	if l.run != nil {
+		measure = l.run
+	}
+	line, err := measure(b, p, l)
+	if interrupted.Load() {
+		return errInterrupted
+	}
+	if err != nil {
+		b.skip("%s, %v: %v", p.Name, l, err)
+		return nil
+	}
+	b.add(line)
+	return nil
+}
+
+// count counts system calls, where strace may.
+func (b *bench) count(running []*process, clients []int) error {
+	for _, conns := range clients {
+		for _, p := range running {
+			b.done++
+			if p.Alone && conns > 1 || p.Spins { // a number that says how long it took
+				continue
+			}
+			b.progress("%s, system calls, %d clients", p.Name, conns)
+			line, err := b.syscalls(p, conns, 2000/conns)
+			if interrupted.Load() {
+				return errInterrupted
+			}
+			if err != nil {
+				b.skip("%s, system calls: %v", p.Name, err)
+				continue
+			}
+			b.add(line)
+		}
+	}
+	return nil
+}
+
+func (b *bench) add(l record.Line) { b.lines = append(b.lines, l) }
+
+// skip notes what was not measured, once.
+func (b *bench) skip(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !slices.Contains(b.skipped, text) {
+		b.skipped = append(b.skipped, text)
+	}
+}
+
+// progress says what is being measured: one line that changes, or one line in
+// a while where it cannot change. Without a text it clears the line.
+func (b *bench) progress(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if b.live {
+		fmt.Fprint(b.err, "\r\x1b[K")
+	}
+	if text == "" || b.err == nil {
+		return
+	}
+	if b.total > 0 {
+		text = fmt.Sprintf("%3d %% %4.0f s  %s", 100*b.done/b.total, time.Since(b.begin).Seconds(), text)
+	}
+	if b.live {
+		fmt.Fprintf(b.err, "%.79s", text)
+	} else if where := strings.LastIndex(text, ", "); where > 0 && text[where:] != b.where {
+		b.where = text[where:]
+		fmt.Fprintln(b.err, text)
+	}
+}
+
+func (b *bench) writeFile(file string, config record.Config) error {
+	temp := file + ".tmp"
+	f, err := os.Create(temp)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	w, err := record.NewWriter(f, config)
+	if err != nil {
+		return err
+	}
+	for _, l := range b.lines {
+		if err := w.Write(l); err != nil {
+			return err
+		}
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, file); err != nil {
+		return err
+	}
+	fmt.Fprintf(b.out, "\n%d measurements are in %s, for benchstat, too\n", len(b.lines), file)
+	return nil
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"epoll-step-by-step/tools/bench/record"
+)
+
+// bound is where a CPU counts as all in use, in percent.
+const bound = 90
+
+// printTables prints a table for each load, for people.
+func (b *bench) printTables(p plan) {
+	t := record.Tabulate(b.lines)
+	slices.SortStableFunc(t.Servers, func(a, b string) int { return place(a) - place(b) })
+	for _, l := range p.loads {
+		b.printLoad(t, l)
+	}
+	b.printIdle(t)
+	b.printCalls(t)
+	b.printLimit(t)
+	if len(b.skipped) > 0 {
+		fmt.Fprintln(b.out, "\nNot measured")
+		for _, s := range b.skipped {
+			fmt.Fprintln(b.out, " ", s)
+		}
+	}
+}
+
+// place is where a server is on the list: rounds begin with another one each.
+func place(name string) int {
+	return slices.IndexFunc(servers, func(s server) bool { return s.Name == name })
+}
+
+func (b *bench) table(rows func(w *tabwriter.Writer)) {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	rows(w)
+	w.Flush()
+	for line := range strings.Lines(text.String()) {
+		fmt.Fprintf(b.out, "  %s\n", strings.TrimRight(line, " \n"))
+	}
+}
+
+func micro(ns float64) string { return fmt.Sprintf("%.2f", ns/1e3) }
+
+func spread(s record.Summary) string {
+	return fmt.Sprintf("%s\t[%s–%s]", micro(s.Median), micro(s.Min), micro(s.Max))
+}
+
+// clientBound says whether the generator was at its limit and the server not:
+// then the throughput is the generator's, and so is the latency.
+func clientBound(t *record.Table, name, s string) bool {
+	return t.Summary(name, s, "client-cpu-%").Median > bound && t.Summary(name, s, "cpu-%").Median < bound
+}
+
+func (b *bench) printLoad(t *record.Table, l load) {
+	name := l.line("").Case()
+	if len(t.Values(name, firstWith(t, name), "cpu-ns/msg")) == 0 {
+		return
+	}
+	fmt.Fprintf(b.out, "\n%v: %s\n", l, l.Title)
+	c := t.Summary(name, "c", "cpu-ns/msg")
+	marked := false
+	b.table(func(w *tabwriter.Writer) {
+		fmt.Fprintln(w, "server    \tCPU µs/msg\tmin–max\t× C\tmsgs/s\tp50 µs\tp99 µs\tp99.9 µs\tserver CPU\tclient CPU\treads, writes\tRSS MiB\t")
+		for _, s := range t.Servers {
+			cpu := t.Summary(name, s, "cpu-ns/msg")
+			if cpu.Rounds == 0 {
+				continue
+			}
+			times := "–"
+			if c.Rounds > 0 {
+				times = fmt.Sprintf("%.2f", cpu.Median/c.Median)
+			}
+			mark := ""
+			if clientBound(t, name, s) {
+				mark, marked = "*", true
+			}
+			fmt.Fprintf(w, "%-10s\t%s\t%s\t%.0f%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f\t\n", s, spread(cpu), times,
+				t.Summary(name, s, "msgs/s").Median, mark,
+				optional(t, name, s, "p50-ns", micro), optional(t, name, s, "p99-ns", micro), optional(t, name, s, "p99.9-ns", micro),
+				optional(t, name, s, "cpu-%", percent), optional(t, name, s, "client-cpu-%", percent),
+				optional(t, name, s, "rw-calls/msg", func(x float64) string { return fmt.Sprintf("%.2f", x) }),
+				t.Summary(name, s, "rss-B").Median/(1<<20))
+		}
+	})
+	if marked {
+		fmt.Fprintln(b.out, "  * the clients were at their limit and the server was not: it could do more")
+	}
+}
+
+func percent(x float64) string { return fmt.Sprintf("%.0f %%", x) }
+
+func optional(t *record.Table, name, s, unit string, show func(float64) string) string {
+	v := t.Summary(name, s, unit)
+	if v.Rounds == 0 {
+		return "–"
+	}
+	return show(v.Median)
+}
+
+// firstWith returns a server that has been measured in a case.
+func firstWith(t *record.Table, name string) string {
+	for _, s := range t.Servers {
+		if len(t.Lines(name, s)) > 0 {
+			return s
+		}
+	}
+	return ""
+}
+
+func (b *bench) printIdle(t *record.Table) {
+	var costs []string
+	var memory, asleep string
+	for _, name := range t.Cases {
+		switch load, _, _ := strings.Cut(name, "/"); load {
+		case "IdleCost64":
+			costs = append(costs, name)
+		case "IdleMemory":
+			memory = name
+		case "Asleep":
+			asleep = name
+		}
+	}
+	if len(costs) == 0 {
+		return
+	}
+	fmt.Fprintf(b.out, "\nIdleCost64: CPU µs for a message of one of %d clients, beside idle ones\n", active)
+	b.table(func(w *tabwriter.Writer) {
+		fmt.Fprint(w, "server    \t")
+		for _, name := range costs {
+			_, n, _ := strings.Cut(name, "=")
+			fmt.Fprintf(w, "%s idle\t", n)
+		}
+		fmt.Fprint(w, "growth\tmin–max\town B/conn\twake-ups/s\tCPU asleep\t\n")
+		for _, s := range t.Servers {
+			if len(t.Lines(costs[0], s)) == 0 {
+				continue
+			}
+			fmt.Fprintf(w, "%-10s\t", s)
+			for _, name := range costs {
+				fmt.Fprintf(w, "%s\t", optional(t, name, s, "cpu-ns/msg", micro))
+			}
+			g := growth(t, costs[0], costs[len(costs)-1], s)
+			fmt.Fprintf(w, "%+.0f %%\t[%+.0f–%+.0f]\t", 100*(g.Median-1), 100*(g.Min-1), 100*(g.Max-1))
+			whole := func(x float64) string { return fmt.Sprintf("%.0f", x) }
+			fine := func(x float64) string { return fmt.Sprintf("%.1f", x) }
+			fmt.Fprintf(w, "%s\t%s\t%s\t\n", optional(t, memory, s, "own-B/conn", whole),
+				optional(t, asleep, s, "wakeups/s", fine), optional(t, asleep, s, "cpu-%", func(x float64) string { return fmt.Sprintf("%.2f %%", x) }))
+		}
+	})
+}
+
+// growth compares within each round: both were measured on the same process,
+// a second apart.
+func growth(t *record.Table, from, to, s string) record.Summary {
+	return ratios(t.Values(to, s, "cpu-ns/msg"), t.Values(from, s, "cpu-ns/msg"))
+}
+
+// ratios divides round by round. A round that one of them lacks is at the end.
+func ratios(of, by []float64) record.Summary {
+	var r []float64
+	for i := range min(len(of), len(by)) {
+		r = append(r, of[i]/by[i])
+	}
+	return record.Summarize(r)
+}
+
+func (b *bench) printCalls(t *record.Table) {
+	for _, name := range t.Cases {
+		if !strings.HasPrefix(name, "Syscalls64/") {
+			continue
+		}
+		_, n, _ := strings.Cut(name, "=")
+		fmt.Fprintf(b.out, "\nSyscalls64, %s clients: system calls a message, counted by strace\n", n)
+		b.table(func(w *tabwriter.Writer) {
+			fmt.Fprintln(w, "server    \ton sockets\tother\t  which\t")
+			for _, s := range t.Servers {
+				for _, l := range t.Lines(name, s) {
+					io, _ := l.Value("io-calls/msg")
+					other, _ := l.Value("other-calls/msg")
+					var which []string
+					for _, v := range l.Values[2:] {
+						which = append(which, fmt.Sprintf("%s %.2f", strings.TrimSuffix(v.Unit, "-calls/msg"), v.Is))
+					}
+					fmt.Fprintf(w, "%-10s\t%.2f\t%.2f\t  %s\n", s, io, other, strings.Join(which[:min(len(which), 6)], ", "))
+				}
+			}
+		})
+	}
+}
+
+// printLimit says what the generator can do at most.
+func (b *bench) printLimit(t *record.Table) {
+	name := "PingPong64/conns=50"
+	best, rate := "", 0.0
+	for _, s := range t.Servers {
+		if m := t.Summary(name, s, "msgs/s"); m.Median > rate {
+			best, rate = s, m.Median
+		}
+	}
+	if best == "" {
+		return
+	}
+	fmt.Fprintf(b.out, "\nThe generator's own limit, %s: it needs %s µs of CPU a message and has one core,\n"+
+		"  so %.0f messages/s at most; the fastest server, %s, came to %.0f, and %s of the generator's core.\n",
+		name, micro(t.Summary(name, best, "client-cpu-ns/msg").Median), 1e9/t.Summary(name, best, "client-cpu-ns/msg").Median,
+		best, rate, percent(t.Summary(name, best, "client-cpu-%").Median))
+}
