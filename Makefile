@@ -15,9 +15,10 @@ ifeq ($(origin AS),default) # make's own AS is the assembler
 AS := echo
 endif
 
-# lab is a module of its own: go.work. So is bench, which go.work leaves out:
-# who does not measure needs none of its libraries. And exercises/NN-name/main.go
-# is the learner's: an error in it is no error here.
+# All packages except the learner's programs, exercises/NN-name/main.go: an error
+# there is not an error of the repository. tools/lab is a module of its own, listed
+# in go.work. tools/bench is one that go.work leaves out, so that only those who
+# measure download its libraries.
 PACKAGES = $(shell go list -e ./... | grep -vE '/exercises/[0-9]+-[^/]+$$') ./tools/lab/...
 SOURCE = $(shell find . -name '*.go' | grep -vE '/exercises/[0-9]+-[^/]+/main.go$$')
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -37,7 +38,7 @@ COUNTED3 := ,epoll_ctl,?epoll_wait,epoll_pwait
 COUNTED4 := $(COUNTED3)
 
 .DEFAULT_GOAL := help
-.PHONY: help test check setup doctor fmt lint clean strace
+.PHONY: help test soak check setup doctor fmt lint clean strace bin/suite
 .PHONY: beyond exercises exercise hint solution diff reset watch bin/exercises
 .PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs lab xray bench plots
 
@@ -71,21 +72,23 @@ diff2 diff3 diff4: diff%:
 	@git --no-pager diff --no-index $(STEP$(shell expr $* - 1))/main.go $(STEP$*)/main.go; \
 	case $$? in 0|1|141) ;; *) exit 1;; esac # 141: whoever reads has seen enough
 
-# What the documents run is compiled without this folder's name, so that it is
-# good in a copy of it, too. With all the rest compiled so, nothing is twice.
-test lint: export GOFLAGS += -trimpath -buildvcs=false
-test lint: export CGO_ENABLED = 0
+# What the documents run is compiled without this folder's name, so that a copy of
+# the folder can use it, too. All the rest is compiled in the same way, so that
+# nothing is compiled twice.
+test soak lint: export GOFLAGS += -trimpath -buildvcs=false
+test soak lint: export CGO_ENABLED = 0
 
-# One package after the other (-p 1): so go test prints as it goes, and no
-# grading disturbs another one's. It would compile like that, too, with one
-# processor; so go list does, before. Of subtests those are shown that take long
-# (TestGate, TestGrading, TestWrongServers), or that do not pass. What go vet has
-# to say, make lint asks.
-test: setup ## all tests (some seven minutes on 2 CPUs)
-	@mkdir -p bin && rm -f bin/failed
-	@go list -export -test $(PACKAGES) >/dev/null 2>&1 || true
-	@{ go test -count=1 -p 1 -vet=off -timeout 15m -v $(PACKAGES) || touch bin/failed; GOWORK=off go test -C tools/bench -count=1 -vet=off -v ./... || touch bin/failed; } 2>&1 \
-	| grep --line-buffered -vE '^=== |^PASS$$|no test files|^ +--- PASS: Test[^GW]'; test ! -e bin/failed
+# tools/bench is a module of its own, outside the workspace.
+SUITE = bin/suite -alone tools/bench $(if $(RUN),-run '$(RUN)')
+
+test: setup bin/suite ## the tests, in some 3 minutes; ALL=1: all of them [RUN=regexp]
+	@$(SUITE) $(if $(ALL),,-short) $(PACKAGES)
+
+soak: bin/suite ## hunt a flake: run the tests again and again [N=20] [RUN=regexp] [WHEN=quiet,busy,one] [ALL=1]
+	@$(SUITE) -n $(or $(N),20) -when $(or $(WHEN),quiet,busy,one) $(if $(ALL),,-short) $(PACKAGES)
+
+bin/suite:
+	@go build -o bin/ ./tools/suite
 
 check: ## grade a server: SERVER="./a.out {port}" [AS=lt] [ONLY=ID,ID]; or PID= or ADDR=
 ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
