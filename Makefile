@@ -1,7 +1,7 @@
-# epoll, step by step. "make" alone says what there is to make.
+# epoll, step by step. "make" alone lists the targets.
 
 ifneq ($(shell uname -s),Linux)
-$(error epoll(7) is a part of Linux: use a Linux machine, a virtual one, or the container in .devcontainer: README.md, "On macOS or Windows")
+$(error epoll(7) exists on Linux only. Use a Linux machine, a virtual machine, or the container in .devcontainer: see README.md, "On macOS or Windows")
 endif
 
 STEP1 := step1-blocking
@@ -11,7 +11,7 @@ STEP4 := step4-epoll-et
 STEPS := 1 2 3 4
 
 ADDR ?= 127.0.0.1:6379
-ifeq ($(origin AS),default) # make's own AS is the assembler
+ifeq ($(origin AS),default) # make defines AS itself: the assembler
 AS := echo
 endif
 
@@ -23,16 +23,17 @@ PACKAGES = $(shell go list -e ./... | grep -vE '/exercises/[0-9]+-[^/]+$$') ./to
 SOURCE = $(shell find . -name '*.go' | grep -vE '/exercises/[0-9]+-[^/]+/main.go$$')
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# What the trace shows: the calls of the man pages, from socket(2) on, without
-# those that the Go runtime makes before. What comes then is passed on byte by
-# byte, for the call in which the step sleeps is a line without an end. The log
-# is in the trace, as what it is: write(2) to descriptor 2.
+# A trace shows the calls of the man pages, from socket(2) on: the Go runtime's
+# calls before that are left out. cat passes the rest on byte by byte, because the
+# call in which a step sleeps is a line without an end. The step's log is part of
+# the trace: it is write(2) to descriptor 2.
 FROM_SOCKET := trap "" INT; while read -r line; do case $$line in socket*) echo "$$line"; exec cat;; esac; done
 CALLS := socket,setsockopt,bind,listen,getsockname,accept,accept4,fcntl,read,write,close
 CALLS := $(CALLS),epoll_create1,epoll_ctl,?epoll_wait,epoll_pwait
-# The table begins below the ^C that ends the count.
+# The terminal prints ^C when Ctrl-C ends the count. The table begins below it.
 BELOW := trap "" INT; IFS= read -r line; test ! -t 1 || echo; echo "$$line"; cat
-# Steps 1 and 2 have no epoll: how often the runtime asks its own is chance.
+# Steps 1 and 2 do not use epoll. The Go runtime does, and how often it calls its own
+# epoll instance varies from run to run, so those calls are not counted.
 COUNTED := accept4,read,write,close
 COUNTED3 := ,epoll_ctl,?epoll_wait,epoll_pwait
 COUNTED4 := $(COUNTED3)
@@ -67,10 +68,10 @@ $(foreach n,$(STEPS),count$(n)): count%: strace
 strace:
 	@command -v strace >/dev/null || { echo "strace is not installed: make setup"; exit 1; }
 
-## diff2..diff4: what a step changes in the one before it
+## diff2..diff4: what a step changes in the step before it
 diff2 diff3 diff4: diff%:
 	@git --no-pager diff --no-index $(STEP$(shell expr $* - 1))/main.go $(STEP$*)/main.go; \
-	case $$? in 0|1|141) ;; *) exit 1;; esac # 141: whoever reads has seen enough
+	case $$? in 0|1|141) ;; *) exit 1;; esac # 141: SIGPIPE, a pager was closed early
 
 # What the documents run is compiled without this folder's name, so that a copy of
 # the folder can use it, too. All the rest is compiled in the same way, so that
@@ -81,10 +82,11 @@ test soak lint: export CGO_ENABLED = 0
 # tools/bench is a module of its own, outside the workspace.
 SUITE = bin/suite -alone tools/bench $(if $(RUN),-run '$(RUN)')
 
-test: setup bin/suite ## the tests, in some 3 minutes; ALL=1: all of them [RUN=regexp]
+test: setup bin/suite ## the tests, in some three minutes; ALL=1: all of them [RUN=regexp]
 	@$(SUITE) $(if $(ALL),,-short) $(PACKAGES)
 
-soak: bin/suite ## hunt a flake: run the tests again and again [N=20] [RUN=regexp] [WHEN=quiet,busy,one] [ALL=1]
+# make soak [N=20] [RUN=regexp] [WHEN=quiet,busy,one] [ALL=1]
+soak: bin/suite ## hunt a flaky test: N runs on an idle, a busy and a one-CPU machine
 	@$(SUITE) -n $(or $(N),20) -when $(or $(WHEN),quiet,busy,one) $(if $(ALL),,-short) $(PACKAGES)
 
 bin/suite:
@@ -92,36 +94,36 @@ bin/suite:
 
 check: ## grade a server: SERVER="./a.out {port}" [AS=lt] [ONLY=ID,ID]; or PID= or ADDR=
 ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
-	@echo 'What is to be graded? For example:'
-	@echo '  make check SERVER="./a.out"                      which listens on 6379'
-	@echo '  make check SERVER="python3 server.py {port}"     on a port of our choosing'
-	@echo '  make check ADDR=127.0.0.1:7000                   which runs already'
+	@echo 'Which server do you want to grade? For example:'
+	@echo '  make check SERVER="./a.out"                      a server that listens on 6379'
+	@echo '  make check SERVER="python3 server.py {port}"     on a port that the examiner chooses'
+	@echo '  make check ADDR=127.0.0.1:7000                   a server that is already running'
 	@exit 2
 endif
 	@go build -o bin/ ./tools/exam $(foreach n,$(STEPS),./$(STEP$(n)))
 	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
 		$(if $(ONLY),-only "$(ONLY)") $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
 
-lab: ## type epoll calls by hand [FILE=script]
+lab: ## type epoll calls by hand, one a line [FILE=script]
 	@go build -o bin/lab ./tools/lab
 	@trap 'sleep 0.1' INT; bin/lab $(FILE)
 
-xray: ## what a running server waits for, live [ADDR=] or PID=; Ctrl-C ends it
+xray: ## show live what a running server waits for [ADDR=] or PID=
 	@go build -o bin/xray ./tools/xray
 	@trap 'sleep 0.1' INT; bin/xray $(if $(PID),-pid $(PID),-addr $(ADDR))
 
-bench: ## measure the steps beside other servers [QUICK=1] [ONLY=step3,c] [RECORD=1]; exercise 19: RAW=1
+bench: ## compare the steps with other servers [QUICK=1] [ONLY=step3,c] [RAW=1]
 	@GOWORK=off go build -C tools/bench -o ../../bin/bench .
 	@trap 'sleep 0.1' INT; bin/bench -root . $(if $(QUICK),-quick) $(if $(RAW),-raw) $(if $(ONLY),-only "$(ONLY)") \
 		-o $(if $(RECORD),tools/bench/results,bin)/$(if $(RAW),raw,bench).txt
 
-plots: ## draw the charts in docs/img anew, from tools/bench/results/*.txt
+plots: ## redraw the charts in docs/img from tools/bench/results/*.txt
 	@GOWORK=off go run -C tools/bench ./plots
 
-# Debian has HAProxy in a folder where not every user's shell looks.
-beyond: ## HAProxy before servers at 127.0.0.2, .3 and .4: chapter 07 [ADDR=]
+# Debian installs HAProxy in /usr/sbin, which not every user has in PATH.
+beyond: ## HAProxy in front of servers on 127.0.0.2, .3 and .4: chapter 07 [ADDR=]
 	@PATH="$$PATH:/usr/sbin"; command -v haproxy >/dev/null || { echo "haproxy is not installed: make setup"; exit 1; }; \
-	mkdir -p bin; cd bin; ! nc -zU haproxy.sock 2>/dev/null || { echo "HAProxy runs already: end it by Ctrl-C"; exit 1; }; \
+	mkdir -p bin; cd bin; ! nc -zU haproxy.sock 2>/dev/null || { echo "HAProxy is already running: end it with Ctrl-C"; exit 1; }; \
 	echo "HAProxy: at 127.0.0.1:$(lastword $(subst :, ,$(ADDR))); Ctrl-C ends it"; trap 'sleep 0.1' INT; \
 	PORT=$(lastword $(subst :, ,$(ADDR))) haproxy -f ../beyond/haproxy.cfg || test $$? -gt 128
 
@@ -149,20 +151,21 @@ watch: bin/exercises ## grade an exercise each time that you save it [N=07]
 bin/exercises:
 	@go build -o bin/ ./tools/exercises
 
-docs: ## run again what the documents quote: code, diffs, terminals
+docs: ## refresh what the documents quote: code, diffs, terminals
 	@go run ./tools/docs
 
-setup: ## install what is needed besides: strace, nc, redis-cli, man pages
+setup: ## install the other tools: strace, nc, redis-cli, man pages
 	@go run ./tools/doctor -install
 
-doctor: ## look whether all is there, and say what to do if not
+doctor: ## check this machine, and say what to do if something is missing
 	@go run ./tools/doctor
 
 fmt: ## gofmt everything
 	@gofmt -l -w $(SOURCE)
 
-# What go vet has seen of the exercises needs no linker.
-lint: ## gofmt, go vet, staticcheck; go vet and go build for arm64, too
+# The exercises are vetted for arm64 but not built: linking 38 programs takes long
+# and would find nothing that go vet does not.
+lint: ## gofmt, go vet, staticcheck; go vet and go build for arm64
 	@out=$$(gofmt -l $(SOURCE)); test -z "$$out" || { echo "gofmt would change (make fmt): $$out"; exit 1; }
 	@go vet $(PACKAGES)
 	@GOARCH=arm64 go vet $(PACKAGES)
