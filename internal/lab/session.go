@@ -176,6 +176,7 @@ func (s *Session) Close() error {
 // Do runs one line. When ctx ends, so does a call that sleeps.
 func (s *Session) Do(ctx context.Context, line string) Result {
 	r := s.do(ctx, line)
+	awaitArrival()
 	if len(r.Calls) > 0 {
 		s.lastCall = r.Calls[len(r.Calls)-1].Name
 	}

@@ -1,0 +1,18 @@
+package lab
+
+import (
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+)
+
+// awaitArrival waits until no packet is under way, so that the next line of a
+// script finds what this one has sent.
+func awaitArrival() {
+	const patience = time.Second // other programs may never stop sending
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
+		if n, _ := procfs.PacketsUnderWay(); n == 0 {
+			return
+		}
+	}
+}
