@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/checks"
+	"epoll-step-by-step/internal/exam/examtest"
+	"epoll-step-by-step/internal/exam/show"
 	"epoll-step-by-step/internal/procfs"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +27,8 @@ import (
 
 // Strangers: commands that are no echo server at all, servers that the examiner
 // did not start, and examiners that are themselves interrupted.
+
+func TestMain(m *testing.M) { examtest.Main(m) }
 
 func TestStrangers(t *testing.T) {
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -47,7 +52,7 @@ func TestStrangers(t *testing.T) {
 		{"nobody there", nil, freeAddr(t), exam.StatusNeverListened, "nobody listens on", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := exam.Options{Command: tt.command, As: exam.Echo}
+			o := exam.Options{Command: tt.command, Checks: checks.All}
 			if tt.addr != "" {
 				o.Addr = netip.MustParseAddrPort(tt.addr)
 			}
@@ -69,11 +74,12 @@ func TestStrangers(t *testing.T) {
 // examiner says where it is.
 func TestListensElsewhere(t *testing.T) {
 	t.Parallel()
-	step := build(t, "./step3-epoll-lt")
+	step := examtest.Build(t, "./step3-epoll-lt")
 	addr := freeAddr(t) // not before that, which takes a while: others open connections
 	report, err := exam.Run(t.Context(), exam.Options{
 		Command: []string{step, "-addr", addr},
 		Addr:    netip.MustParseAddrPort(strings.Replace(addr, "127.0.0.1", "127.0.0.2", 1)),
+		Checks:  checks.All,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,12 +96,12 @@ func TestHang(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	report, err := exam.Run(t.Context(), exam.Options{Addr: netip.MustParseAddrPort(l.Addr().String()), As: exam.Echo})
+	report, err := exam.Run(t.Context(), exam.Options{Addr: netip.MustParseAddrPort(l.Addr().String()), Checks: profile(t, exam.Echo)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if report.Status != exam.StatusHang || report.Count(exam.Fail) != 1 || report.Count(exam.Pass) != 0 {
-		t.Errorf("%s: %s", report.Status, exam.Style{Width: 100}.Summary(report))
+		t.Errorf("%s: %s", report.Status, show.Style{Width: 100}.Summary(report))
 	}
 }
 
@@ -120,7 +126,7 @@ func TestNotEcho(t *testing.T) {
 		}()
 		port = ""
 	}
-	o := exam.Options{Addr: netip.MustParseAddrPort(addr), As: exam.Echo}
+	o := exam.Options{Addr: netip.MustParseAddrPort(addr), Checks: profile(t, exam.Echo)}
 	if port != "" {
 		o.Command = []string{"redis-server", "--port", port, "--save", ""}
 	}
@@ -137,7 +143,7 @@ func TestNotEcho(t *testing.T) {
 // being harmed. What needs a server of the examiner's own is skipped.
 func TestAttach(t *testing.T) {
 	t.Parallel()
-	server := exec.Command(build(t, "./step3-epoll-lt"), "-addr", "127.0.0.1:0")
+	server := exec.Command(examtest.Build(t, "./step3-epoll-lt"), "-addr", "127.0.0.1:0")
 	stderr, err := server.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -154,8 +160,8 @@ func TestAttach(t *testing.T) {
 		}
 	}()
 	for name, o := range map[string]exam.Options{
-		"by address": {Addr: netip.MustParseAddrPort(addr)},
-		"by PID":     {PID: server.Process.Pid, Only: []string{"NO_REPLY", "NOT_LEVEL", "IGNORES_SIGTERM"}},
+		"by address": {Addr: netip.MustParseAddrPort(addr), Checks: profile(t, exam.LT)},
+		"by PID":     {PID: server.Process.Pid, Checks: only(t, "NO_REPLY", "NOT_LEVEL", "IGNORES_SIGTERM")},
 	} {
 		o.As = exam.LT
 		report, err := exam.Run(t.Context(), o)
@@ -163,7 +169,7 @@ func TestAttach(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !report.Passed() {
-			t.Errorf("%s: %s", name, exam.Style{Width: 100}.Summary(report))
+			t.Errorf("%s: %s", name, show.Style{Width: 100}.Summary(report))
 		}
 		for _, r := range report.Results {
 			switch r.ID {
@@ -182,7 +188,7 @@ func TestAttach(t *testing.T) {
 // Wrappers, daemons and children that leave the process group are found and
 // stopped, too.
 func TestLeavesNoProcess(t *testing.T) {
-	server := build(t, "./step3-epoll-lt")
+	server := examtest.Build(t, "./step3-epoll-lt")
 	for name, script := range map[string]string{
 		"a wrapper":     `"$0" -addr "$1"; echo never reached`,
 		"a daemon":      `setsid "$0" -addr "$1" >/dev/null 2>&1 & exit 0`,
@@ -192,7 +198,7 @@ func TestLeavesNoProcess(t *testing.T) {
 			before := family(t)
 			report, err := exam.Run(t.Context(), exam.Options{
 				Command: []string{"sh", "-c", script, server, "{addr}"},
-				Only:    []string{"NO_REPLY", "DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK"},
+				Checks:  only(t, "NO_REPLY", "DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK"),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -202,7 +208,7 @@ func TestLeavesNoProcess(t *testing.T) {
 			}
 			for _, r := range report.Results {
 				if r.Verdict != exam.Pass {
-					t.Errorf("%s", exam.Style{Width: 100, Verbose: true}.Text(r))
+					t.Errorf("%s", show.Style{Width: 100, Verbose: true}.Text(r))
 				}
 			}
 			none(t, server, before)
@@ -214,7 +220,7 @@ func TestLeavesNoProcess(t *testing.T) {
 // parent, which replaces one that dies; and all of them are looked at, though
 // they come one by one, and stopped.
 func TestManyProcesses(t *testing.T) {
-	server := build(t, "./exercises/18-many-cores/solution")
+	server := examtest.Build(t, "./exercises/18-many-cores/solution")
 	for name, script := range map[string]string{
 		"as they are": `exec "$0" -addr "$1" -workers 4`,
 		"a wrapper":   `"$0" -addr "$1" -workers 4; echo never reached`,
@@ -224,13 +230,13 @@ func TestManyProcesses(t *testing.T) {
 			before := family(t)
 			report, err := exam.Run(t.Context(), exam.Options{
 				Command: []string{"sh", "-c", script, server, "{addr}"},
-				Only:    []string{"DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK", "NOT_EDGE", "LEFT_BEHIND"},
+				Checks:  only(t, "DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK", "NOT_EDGE", "LEFT_BEHIND"),
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range report.Results {
-				text := exam.Style{Width: 100, Verbose: true}.Text(r)
+				text := show.Style{Width: 100, Verbose: true}.Text(r)
 				if r.Verdict != exam.Pass || r.ID == "NOT_EDGE" && !strings.Contains(text, " 7 clients are registered") {
 					t.Errorf("%s", text)
 				}
@@ -242,7 +248,7 @@ func TestManyProcesses(t *testing.T) {
 
 // Ctrl-C, and worse.
 func TestInterrupted(t *testing.T) {
-	examiner, server := build(t, "./tools/exam"), build(t, "./step3-epoll-lt")
+	examiner, server := examtest.Build(t, "./tools/exam"), examtest.Build(t, "./step3-epoll-lt")
 	for _, sig := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGKILL} {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
 			before := family(t)
@@ -282,7 +288,7 @@ func TestInterrupted(t *testing.T) {
 
 func TestCommand(t *testing.T) {
 	t.Parallel()
-	examiner, server := build(t, "./tools/exam"), build(t, "./step4-epoll-et")
+	examiner, server := examtest.Build(t, "./tools/exam"), examtest.Build(t, "./step4-epoll-et")
 	for _, tt := range []struct {
 		args string
 		code int
@@ -323,14 +329,24 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// What a failed check says is in the table; what it cites is looked up in
-// internal/doctest.
-func TestEveryCheckExplains(t *testing.T) {
-	for _, c := range exam.Checks {
-		if c.Title == "" || len(c.Reread) == 0 || c.Usually == "" || c.Chapter == "" {
-			t.Errorf("%s explains nothing", c.ID)
-		}
+// profile returns the checks of a profile.
+func profile(t *testing.T, p exam.Profile) []exam.Check {
+	t.Helper()
+	selected, err := checks.Select(p)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return selected
+}
+
+// only returns the checks with these IDs.
+func only(t *testing.T, ids ...string) []exam.Check {
+	t.Helper()
+	selected, err := checks.Select("", ids...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return selected
 }
 
 // freeAddr returns an address on which nobody listens.

@@ -29,6 +29,8 @@ import (
 	"strings"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/checks"
+	"epoll-step-by-step/internal/exam/show"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,18 +64,19 @@ In the command, {addr}, {host} and {port} stand for a free address.
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 
 	o := exam.Options{Command: flags.Args(), PID: *pid, As: exam.Profile(*as)}
+	var ids []string
 	if *only != "" {
-		o.Only = strings.FieldsFunc(strings.ToUpper(*only), func(r rune) bool { return r == ',' || r == ' ' })
+		ids = strings.FieldsFunc(strings.ToUpper(*only), func(r rune) bool { return r == ',' || r == ' ' })
 	}
 	if !slices.Contains(exam.Profiles, o.As) {
 		return misuse("-as %s: want one of %v", *as, exam.Profiles)
 	}
-	checks, err := exam.Selected(o)
-	if err != nil {
+	var err error
+	if o.Checks, err = checks.Select(o.As, ids...); err != nil {
 		return misuse("-only: %v", err)
 	}
 	if *list {
-		for _, c := range checks {
+		for _, c := range o.Checks {
 			fmt.Printf("%-22s %s\n", c.ID, c.Title)
 		}
 		return 0
@@ -93,11 +96,11 @@ In the command, {addr}, {host} and {port} stand for a free address.
 
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	style, live := exam.Screen()
+	style, live := show.Screen()
 	style.Verbose = *verbose
 	clear := func() {
 		if live {
-			fmt.Fprint(os.Stderr, exam.Gone)
+			fmt.Fprint(os.Stderr, show.Gone)
 		}
 	}
 	o.Started = func(i, n int, c exam.Check) {

@@ -1,0 +1,117 @@
+package tasks
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"epoll-step-by-step/internal/exam"
+)
+
+// These checks are for a server that speaks Redis's protocol, RESP2, and knows
+// PING, ECHO, SET, GET, DEL and INCR. What it is to answer was taken from Redis
+// 7.0, and TestRealRedis asks a real one.
+
+const pipelined = 1000 // commands in one piece
+
+// array is a command as programs send it: the number of words, and each word
+// with its length.
+func array(words ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(words))
+	for _, w := range words {
+		b.WriteString(bulk(w))
+	}
+	return b.String()
+}
+
+func bulk(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text) }
+
+// replies cuts a text into what RESP2 has as one reply each.
+func replies(text string) []string {
+	var list []string
+	for text != "" {
+		line, _, _ := strings.Cut(text, "\n")
+		n := len(line) + 1
+		if size, err := strconv.Atoi(strings.TrimSpace(line[1:])); err == nil && line[0] == '$' && size >= 0 {
+			n += size + len("\r\n")
+		}
+		n = min(n, len(text))
+		list, text = append(list, text[:n]), text[n:]
+	}
+	return list
+}
+
+const (
+	notAnInteger = "-ERR value is not an integer or out of range\r\n"
+	wouldFlow    = "-ERR increment or decrement would overflow\r\n"
+	syntaxError  = "-ERR syntax error\r\n"
+	ok           = "+OK\r\n"
+	pong         = "+PONG\r\n"
+	null         = "$-1\r\n"
+	biggest      = 1 << 20 // bytes of a value
+)
+
+// insist has a conversation, and fails if it goes any other way.
+func insist(s *exam.Session, talk conversation) error {
+	came, err := hold(s, talk)
+	if err == nil && came != "" {
+		s.Note("sent", "%s", talk.sent)
+		return s.Fail("got back", "%s", came)
+	}
+	return err
+}
+
+// keys is what this check's keys begin with.
+func keys() string { return fmt.Sprintf("exam:%x", exam.UniqueID()) }
+
+// fill sends p again and again, n bytes altogether, or until the server takes no
+// more.
+func fill(c *exam.Client, p []byte, n int) error {
+	for sent := 0; sent < n; {
+		c.SetWriteDeadline(time.Now().Add(exam.StallTime))
+		m, err := c.Write(p[sent%len(p):])
+		sent += m
+		c.Sent += m
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if m > 0 {
+				continue
+			}
+			return nil
+		}
+		if err != nil {
+			return exam.PlainError(err)
+		}
+	}
+	return nil
+}
+
+func othersServed(s *exam.Session, c *exam.Client, when string) error {
+	c.SetDeadline(time.Now().Add(exam.NewcomerTimeout))
+	_, err := c.Write([]byte(array("PING")))
+	if err == nil {
+		err = expect(c, []byte(pong))
+	}
+	if err != nil {
+		s.Usually = "write(2) sleeps because that client's descriptor is blocking, or the loop repeats it until all is sent"
+		return s.Fail("another", "client sent PING %s: %v", when, exam.ReadProblem(err, exam.NewcomerTimeout))
+	}
+	return nil
+}
+
+// expect reads exactly this.
+func expect(c *exam.Client, want []byte) error {
+	got := make([]byte, len(want))
+	c.SetReadDeadline(time.Now().Add(exam.SilenceTimeout))
+	n, err := readLike(c, got, string(want))
+	if i := exam.FirstDifference(got[:n], want[:n]); i >= 0 {
+		return fmt.Errorf("%q instead of %q", exam.Excerpt(got[i:n]), exam.Excerpt(want[i:]))
+	}
+	if err != nil {
+		return fmt.Errorf("%d of %d bytes, and %w", n, len(want), exam.ReadProblem(err, exam.SilenceTimeout))
+	}
+	return nil
+}

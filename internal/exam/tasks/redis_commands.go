@@ -1,0 +1,97 @@
+package tasks
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"epoll-step-by-step/internal/exam"
+)
+
+func tooFew(command string) string {
+	return fmt.Sprintf("-ERR wrong number of arguments for '%s' command\r\n", command)
+}
+
+// commands is the table of what is sent and what is to come back. The keys
+// begin with mine, so that no two conversations meet.
+func commands(mine string) []conversation {
+	var list []conversation
+	add := func(title, send, want string) {
+		quoted := strconv.Quote(send)
+		if len(quoted) > 160 {
+			quoted = fmt.Sprintf("%s … (%d bytes)", quoted[:60], len(send))
+		}
+		list = append(list, conversation{sent: title + ": " + quoted, pieces: []string{send}, want: want, split: replies})
+	}
+	key := func() string { return fmt.Sprintf("%s:%d", mine, len(list)) }
+
+	add("PING", array("PING"), pong)
+	add("PING with a word", array("PING", "hello"), bulk("hello"))
+	add("PING, as a line", "PING\r\n", pong)
+	add("a line that ends in \\n alone", "PING\n", pong)
+	add("a line with spaces, after empty lines", "\r\n\n  PING   hello \r\n", bulk("hello"))
+	add("names in small letters and in mixed ones", array("ping")+array("eChO", "x")+"pInG\r\n", pong+bulk("x")+pong)
+	add("ECHO", array("ECHO", "a b"), bulk("a b"))
+	add("ECHO of nothing", array("ECHO", ""), bulk(""))
+	add("GET of a key that is not there", array("GET", key()), null)
+	k := key()
+	add("SET, and GET", array("SET", k, "one")+array("GET", k), ok+bulk("one"))
+	k = key()
+	add("SET twice", array("SET", k, "one")+array("SET", k, "")+array("GET", k), ok+ok+bulk(""))
+	k = key()
+	add("SET and GET, as lines", "SET "+k+" 1\r\nget "+k+"\r\n", ok+bulk("1"))
+	k = key()
+	value := "\x00\r\n\xff*1\r\n$4\r\nPING\r\n\x00"
+	add("a value with a NUL, line ends and what looks like a command", array("SET", k, value)+array("GET", k), ok+bulk(value))
+	k = key() + "\x00\r\n\xff"
+	add("a key with such bytes", array("SET", k, "x")+array("GET", k)+array("GET", k[:len(k)-1]), ok+bulk("x")+null)
+	k = key()
+	add("DEL of a key, of the same twice, and of one that is not there", array("SET", k, "x")+array("DEL", k, k, k+"?")+array("GET", k)+array("DEL", k), ok+":1\r\n"+null+":0\r\n")
+	k = key()
+	add("INCR of nothing, and of that", array("INCR", k)+array("INCR", k)+array("GET", k), ":1\r\n:2\r\n"+bulk("2"))
+	k = key()
+	add("INCR of -1", array("SET", k, "-1")+array("INCR", k)+array("GET", k), ok+":0\r\n"+bulk("0"))
+	for _, v := range []string{"one", "", "1.0", " 1", "1 ", "+1", "01", "-0", "0x1", "9223372036854775808"} {
+		k = key()
+		add(fmt.Sprintf("INCR of %q", v), array("SET", k, v)+array("INCR", k)+array("GET", k), ok+notAnInteger+bulk(v))
+	}
+	k = key()
+	most, before := strconv.Itoa(math.MaxInt64), strconv.Itoa(math.MaxInt64-1)
+	add("INCR up to the largest number, and beyond", array("SET", k, before)+array("INCR", k)+array("INCR", k)+array("GET", k),
+		ok+":"+most+"\r\n"+wouldFlow+bulk(most))
+	add("a command that there is not", array("FOO", "a", "b")+array("PING"),
+		"-ERR unknown command 'FOO', with args beginning with: 'a' 'b' \r\n"+pong)
+	add("one without a word more", array("foo"), "-ERR unknown command 'foo', with args beginning with: \r\n")
+	add("one as a line", "FOO a\r\n", "-ERR unknown command 'FOO', with args beginning with: 'a' \r\n")
+	add("one with line ends in its words, which must not end the reply", array("F\rO", "a\r\n+OK\r\nb"),
+		"-ERR unknown command 'F O', with args beginning with: 'a  +OK  b' \r\n")
+	k = key()
+	for _, words := range [][]string{{"GET"}, {"GET", k, k}, {"SET", k}, {"ECHO"}, {"ECHO", k, k}, {"DEL"}, {"INCR"}, {"Incr", k, k}, {"PING", k, k}} {
+		add("too few words or too many", array(words...), tooFew(strings.ToLower(words[0])))
+	}
+	add("SET with a word too many", array("SET", k, "a", "b")+array("GET", k), syntaxError+null)
+	add("arrays of no word", "*0\r\n*-1\r\n"+array("PING"), pong)
+	return list
+}
+
+// long is what is too long to be sent byte by byte.
+func longCommands(mine string) []conversation {
+	value := string(exam.NewPattern(biggest))
+	words, dels := []string{"DEL"}, ""
+	for i := range pipelined {
+		words = append(words, fmt.Sprint(mine, ":none:", i))
+		dels += array("INCR", mine+":many")
+	}
+	var counts strings.Builder
+	for i := range pipelined {
+		fmt.Fprintf(&counts, ":%d\r\n", i+1)
+	}
+	return []conversation{
+		{sent: "SET and GET of 1 MiB, in one piece", pieces: []string{array("SET", mine+":big", value) + array("GET", mine+":big")}, want: ok + bulk(value), split: replies},
+		{sent: fmt.Sprintf("DEL of %d keys", pipelined), pieces: []string{array(words...)}, want: ":0\r\n", split: replies},
+		{sent: fmt.Sprintf("INCR, %d times in one piece, then shutdown(SHUT_WR), then read", pipelined), pieces: []string{dels}, want: counts.String(), leaves: true, split: replies},
+		{sent: "half a SET, then shutdown(SHUT_WR)", pieces: []string{array("SET", mine+":half", "x")[:30]}, leaves: true, split: replies},
+		{sent: "as the next client, a GET of that key", pieces: []string{array("GET", mine+":half")}, want: null, split: replies},
+	}
+}

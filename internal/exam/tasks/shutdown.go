@@ -1,0 +1,321 @@
+package tasks
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"epoll-step-by-step/internal/exam"
+
+	"golang.org/x/sys/unix"
+)
+
+// DROPPED_ON_TERM is for a server that is told to end, by SIGTERM or SIGINT, and
+// owes something to some of its clients. Who has nothing to come is to go at once,
+// the others when they have it, and the server with the last of them: or after a
+// grace period, if somebody does not take what is his. The server is stopped
+// while the signal is sent, so that what was before it and what was not is clear.
+
+const (
+	gracePeriod = 3 * time.Second // for clients that do not take what they are owed
+	graceSlack  = time.Second     // by which the end may come sooner than that
+	promptClose = 2 * time.Second // for what has to be done at once, after the signal
+)
+
+var DroppedOnTerm = exam.Check{
+	ID: "DROPPED_ON_TERM", Title: "SIGTERM ends it when everybody has what he is owed", Run: droppedOnTerm, Starts: true, Looks: true, Kills: true,
+	Usually: "the signal has its default disposition, and ends the process in the middle of its work",
+	Reread:  []string{`signal(7) "Signal dispositions"`, `eventfd(2) "DESCRIPTION"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterEdge,
+}
+
+// An audience is who is connected when the signal comes.
+type audience struct {
+	signalled time.Time // the server can know of it since then
+	heard     time.Time // and does now at the latest
+
+	idle    []*exam.Client // owed nothing
+	unread  []*exam.Client // bytes of theirs are in the server's queues
+	waiting []*exam.Client // likewise, and they have not been accepted yet
+	slow    *exam.Client   // has not read yet, and is going to
+	never   *exam.Client   // does not read, and sends a byte now and then
+}
+
+func droppedOnTerm(s *exam.Session) error {
+	a, err := assemble(s)
+	if err != nil {
+		return err
+	}
+	s.AwaitSleep()
+	if err := s.WhileStopped(func() error { return lastMessages(s, a) }); err != nil {
+		return err
+	}
+	for _, part := range []func(*exam.Session, *audience) error{
+		unreadAnswered, waitingAnswered, slowServed, idleGo, newRefused, neverCutOff, exitsInOrder,
+	} {
+		if err := part(s, a); err != nil {
+			return err
+		}
+	}
+	return secondSignal(s)
+}
+
+func assemble(s *exam.Session) (*audience, error) {
+	a := new(audience)
+	for i := range 14 {
+		connect := s.DialAndPing
+		if i == 13 {
+			connect = s.DialRoomy
+		}
+		c, err := connect()
+		if err != nil {
+			return nil, err
+		}
+		if i < 10 {
+			a.idle = append(a.idle, c)
+		} else {
+			a.unread = append(a.unread, c)
+		}
+	}
+	for _, c := range []**exam.Client{&a.slow, &a.never} {
+		var err error
+		if *c, err = s.Dial(0); err != nil {
+			return nil, err
+		}
+		if _, err = stuff(s, *c); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// neverReads connects a client that does not take what it is owed, and sends until
+// the server sleeps and takes no more.
+func neverReads(s *exam.Session) (*exam.Client, error) {
+	c, err := s.Dial(0)
+	for asleep, sent := false, 0; err == nil && !asleep && sent < exam.Flood; {
+		more := 0
+		more, err = c.Offer(exam.Flood - sent)
+		sent += more
+		asleep = s.AwaitThreads(exam.Sleeping, exam.StallTime)
+	}
+	return c, err
+}
+
+// lastMessages sends what the server is to find when it goes on: messages, more
+// clients, and the signal.
+func lastMessages(s *exam.Session, a *audience) error {
+	n := 0
+	for i, c := range a.unread {
+		n = exam.PingSize + i*10_000
+		if i == len(a.unread)-1 { // more than a round of anybody's
+			n = max(n, min(c.Window(), 2<<20))
+		}
+		if err := c.Send(n, exam.ReplyTimeout); err != nil {
+			return err
+		}
+	}
+	for range 2 {
+		c, err := s.Dial(0)
+		if err == nil {
+			err = c.Send(exam.PingSize, exam.ReplyTimeout)
+		}
+		if err != nil {
+			return err
+		}
+		a.waiting = append(a.waiting, c)
+	}
+	if err := s.AwaitArrival(exam.ReplyTimeout, append(a.waiting, a.unread...)...); err != nil {
+		return err
+	}
+	s.Note("SIGTERM", "with %d clients idle, %d whose last message, of up to %d bytes, was not read yet, %d not accepted yet, and 2 that did not read",
+		len(a.idle), len(a.unread), n, len(a.waiting))
+	err := s.Server.Signal(unix.SIGTERM)
+	a.signalled = time.Now()
+	return err
+}
+
+// lastAnswer wants all that c has sent, and then EOF.
+func lastAnswer(s *exam.Session, c *exam.Client, who, usually string) error {
+	before := c.Got
+	err := c.Receive(c.Sent-c.Got, exam.ReplyTimeout, nil)
+	if err != nil {
+		err = c.Outcome(before, c.Sent-before, err)
+	} else if err = c.AwaitEOF(exam.ReplyTimeout); err != nil {
+		if err == exam.ErrSilence {
+			usually = "whoever has been answered is not closed: a read(2) that says EAGAIN is the end of what is owed"
+		}
+		err = fmt.Errorf("all %d bytes, and then instead of EOF: %w", c.Sent-before, exam.SilenceFor(err, exam.ReplyTimeout))
+	}
+	if err == nil {
+		return nil
+	}
+	s.Usually = usually
+	if how, dead := s.Server.AwaitDeath(); dead && how != "exit status 0" && !strings.HasPrefix(how, "signal:") {
+		s.Usually = "" // what it died of is the matter
+	}
+	s.Note("one of", "them: %s", who)
+	return s.Fail("got back", "%v", err)
+}
+
+const endsAtOnce = "the signal ends the process, or the loop, at once: what has arrived and was not read is thrown away, and the client gets a RST for it"
+
+func unreadAnswered(s *exam.Session, a *audience) error {
+	for _, c := range a.unread {
+		if err := lastAnswer(s, c, "its last message had arrived, and was not read yet", endsAtOnce); err != nil {
+			return err
+		}
+	}
+	a.heard = time.Now()
+	s.Note("answered", "the %d whose last message was not read yet, and then EOF", len(a.unread))
+	return nil
+}
+
+func waitingAnswered(s *exam.Session, a *audience) error {
+	for _, c := range a.waiting {
+		if err := lastAnswer(s, c, "it had connected and sent a message, and was not accepted yet", "close(2) of the listener resets whoever waits there: their connect(2) had succeeded, so accept(2) them first"); err != nil {
+			return err
+		}
+	}
+	s.Note("accepted", "the %d that waited for it; they were answered, and then EOF", len(a.waiting))
+	return nil
+}
+
+func idleGo(s *exam.Session, a *audience) error {
+	for _, c := range a.idle {
+		switch err := c.AwaitEOF(max(time.Until(a.heard.Add(promptClose)), exam.StallTime)); {
+		case err == exam.ErrSilence:
+			s.Usually = "only clients that do something are looked at: from an idle one no event comes, and it has to be closed without"
+			return s.Fail("idle", "clients were still connected %v after the signal: they are owed nothing", promptClose)
+		case err != nil:
+			s.Usually = endsAtOnce
+			return s.Fail("idle", "clients got this instead of EOF: %v", err)
+		}
+	}
+	s.Note("closed", "the %d idle ones", len(a.idle))
+	return nil
+}
+
+// newRefused wants that nobody can connect any more, although the server is still
+// there for others.
+func newRefused(s *exam.Session, a *audience) error {
+	err := awaitRefused(s, a.heard)
+	if err == nil {
+		s.Note("refused", "whoever came after the signal")
+	}
+	return err
+}
+
+func awaitRefused(s *exam.Session, since time.Time) error {
+	deadline := since.Add(promptClose)
+	for {
+		c, err := s.Dial(0)
+		if errors.Is(err, unix.ECONNREFUSED) {
+			return nil
+		}
+		if err == nil {
+			s.CloseClient(c)
+		}
+		if time.Now().After(deadline) {
+			s.Usually = "the listener is still open: a connection that the kernel has completed is a promise to serve it"
+			return s.Fail("a new", "client could still connect %v after the signal", promptClose)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func slowServed(s *exam.Session, a *audience) error {
+	err := lastAnswer(s, a.slow, fmt.Sprintf("it had sent %d bytes before, and read only now", a.slow.Sent), "what is pending, and what was sent before the signal and is not read yet, is owed: "+
+		"flush, read on until EAGAIN, and close(2) only then")
+	if err == nil {
+		s.Note("owed", "%d bytes to one that read only then: all of them came, and then EOF", a.slow.Got)
+	}
+	return err
+}
+
+// neverCutOff wants that who does not read is waited for as long as was said, and
+// no longer, and that the server sleeps meanwhile.
+func neverCutOff(s *exam.Session, a *audience) error {
+	tooSoon, tooLate := a.signalled.Add(gracePeriod-graceSlack), a.heard.Add(gracePeriod+exam.ExitTimeout)
+	a.never.Send(1, exam.StallTime)
+	spoke, spin := time.Now(), 0.0
+	if time.Now().Before(tooSoon) {
+		_, spin = s.CPUShare(graceSlack / 2)
+	}
+	for {
+		_, dead := s.Server.Died()
+		now := time.Now()
+		after := now.Sub(a.signalled)
+		switch {
+		case dead && now.Before(tooSoon):
+			s.Usually = "who does not read at once may still do so: he has the whole of the grace period"
+			return s.Fail("the end", "came after %.1f s: the last client did not read, and it has %v", after.Seconds(), gracePeriod)
+		case dead && spin >= exam.SpinningCPU:
+			s.Usually = "epoll_wait(2) is given a timeout of 0 again and again, instead of what is left of the grace period"
+			return s.Fail("CPU", "wanted %.0f %% of the time, while one client did not read and nobody else was there", spin*100)
+		case dead:
+			s.Note("cut off", "one that never read: the process ended after %.1f s", after.Seconds())
+			return nil
+		case now.After(tooLate):
+			s.Usually = "nothing limits how long a client that does not read is waited for, or epoll_wait(2) sleeps longer than that; or each event makes the time begin anew"
+			return s.Fail("the end", "did not come within %.1f s: one client does not read, and sends a byte now and then", after.Seconds())
+		case now.Sub(spoke) > speakInterval:
+			a.never.Send(1, exam.StallTime) // that makes an event: it is no reason to wait longer
+			spoke = now
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func exitsInOrder(s *exam.Session, _ *audience) error {
+	how := s.Server.ExitState(exam.ReplyTimeout)
+	if how == nil {
+		return nil // not our child, but its child: who has its status does not say
+	}
+	if !how.Success() {
+		s.Usually = "whoever sent the signal takes any status but 0 for a crash: leave the loop, and return from main"
+		return s.Fail("exit", "%v, want exit status 0", how)
+	}
+	s.Note("exit", "%v", how)
+	return nil
+}
+
+// secondSignal wants that whoever is impatient is heard.
+func secondSignal(s *exam.Session) error {
+	s.ResetAll()
+	s.Server.Stop()
+	if err := s.Restart(); err != nil {
+		return exam.CannotRun("it did not start a second time: " + err.Error())
+	}
+	if _, err := neverReads(s); err != nil {
+		return err
+	}
+	if err := s.Server.Signal(unix.SIGINT); err != nil {
+		return err
+	}
+	if err := awaitRefused(s, time.Now()); err != nil {
+		return err
+	}
+	if how, dead := s.Server.AwaitDeath(); dead {
+		s.Usually = "SIGINT is caught, but not as SIGTERM is: it ends the loop at once"
+		if strings.HasPrefix(how, "signal:") {
+			s.Usually = "only SIGTERM is caught, and not SIGINT, which is what Ctrl-C sends"
+		}
+		return s.Fail("SIGINT", "ended it at once, with a client that had not read yet")
+	}
+	begin := time.Now()
+	if err := s.Server.Signal(unix.SIGTERM); err != nil {
+		return err
+	}
+	for {
+		if _, dead := s.Server.Died(); dead {
+			s.Note("twice", "signalled, it ended at once: SIGINT, then SIGTERM")
+			return nil
+		}
+		if time.Since(begin) > promptClose {
+			s.Usually = "the second signal is caught like the first one: let it have its default disposition again, or exit(3)"
+			return s.Fail("twice", "signalled, SIGINT and then SIGTERM: still there %v later", promptClose)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
