@@ -8,33 +8,34 @@ import (
 	"os"
 	"slices"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// A client is one connection to the server. What it sends is a pattern that
-// nobody else sends and that does not repeat, so that a byte which went astray,
-// came twice or got lost is noticed. It is text, so that explanations can be
-// read, in lines of 16 bytes, so that a server that waits for lines fails only
-// where short messages are asked for: NO_REPLY.
+// A Client is one connection to the server. It sends a pattern that no other
+// client sends and that does not repeat, so a byte that is lost, comes twice or
+// reaches the wrong client is noticed. The pattern is text, so explanations can
+// quote it. It has lines of 16 bytes, so a server that waits for whole lines fails
+// only the check that sends shorter messages.
 type Client struct {
 	*net.TCPConn
 	id   uint64
 	Sent int // bytes of the pattern written
 	Got  int // bytes of the pattern that have come back
 
-	asleep func() bool // whether the server is seen to sleep
+	asleep  func() bool // reports whether the server is seen to sleep
+	delayed func() bool // reports whether the server waits for a CPU
 }
 
-// dial connects to the server; rcvbuf > 0 sets SO_RCVBUF first: socket(7).
+// Dial connects a client. rcvbuf > 0 sets SO_RCVBUF first: socket(7).
 func (s *Session) Dial(rcvbuf int) (*Client, error) {
-	return s.DialUntil(rcvbuf, time.Now().Add(connectTimeout))
+	ctx, cancel := context.WithTimeout(s.Ctx, connectTimeout)
+	defer cancel()
+	return s.DialContext(ctx, rcvbuf)
 }
 
-func (s *Session) DialUntil(rcvbuf int, deadline time.Time) (*Client, error) {
-	ctx, cancel := context.WithDeadline(s.Ctx, deadline)
-	defer cancel()
+// DialContext is Dial that gives up when ctx is done.
+func (s *Session) DialContext(ctx context.Context, rcvbuf int) (*Client, error) {
 	d := net.Dialer{KeepAlive: -1}
 	if rcvbuf > 0 {
 		d.Control = func(_, _ string, raw syscall.RawConn) error {
@@ -52,21 +53,14 @@ func (s *Session) DialUntil(rcvbuf int, deadline time.Time) (*Client, error) {
 		}
 		return nil, fmt.Errorf("a client could not connect: %w", PlainError(err))
 	}
-	c := &Client{TCPConn: nc.(*net.TCPConn), id: lastID.Add(1), asleep: s.Asleep}
+	c := &Client{TCPConn: nc.(*net.TCPConn), id: lastID.Add(1), asleep: s.Asleep, delayed: s.delayed}
 	s.mu.Lock()
 	s.clients = append(s.clients, c)
 	s.mu.Unlock()
 	return c, nil
 }
 
-// reset closes the connection with a RST, which leaves no TIME_WAIT: tcp(7),
-// socket(7) SO_LINGER.
-func (c *Client) Reset() {
-	c.SetLinger(0)
-	c.Close()
-}
-
-// served connects a client and sees it answered once.
+// DialAndPing connects a client and has it answered once.
 func (s *Session) DialAndPing() (*Client, error) {
 	c, err := s.Dial(0)
 	if err == nil {
@@ -75,7 +69,15 @@ func (s *Session) DialAndPing() (*Client, error) {
 	return c, err
 }
 
-// forget closes the connection in the ordinary way.
+// Reset closes the connection with a RST, which leaves no TIME_WAIT: tcp(7),
+// socket(7) SO_LINGER.
+func (c *Client) Reset() {
+	c.SetLinger(0)
+	c.Close()
+}
+
+// CloseClient closes the connection in the ordinary way, and the session forgets
+// the client.
 func (s *Session) CloseClient(c *Client) {
 	c.Close()
 	s.mu.Lock()

@@ -6,39 +6,40 @@ import (
 	"time"
 )
 
-// offer sends up to n bytes without reading, until the server takes no more and
-// its kernel has no room, either: then no more edge comes. It returns how many
-// bytes have been taken.
+// Offer sends up to n bytes without reading, until the server reads no more and its
+// kernel has no room left either: then no further edge comes. It returns how many
+// bytes were taken.
 func (c *Client) Offer(n int) (int, error) {
-	return c.offerBy(n, c.next, func() bool {
+	return c.offer(n, c.nextPattern, func() bool {
 		info := c.tcpInfo()
 		return info.Snd_wnd == 0 && info.Unacked == 0 && c.asleep()
 	})
 }
 
-// stall is offer, but it is enough that the server owes something and sleeps: there
-// may be some room left.
-func (c *Client) Stall(n int) (int, error) { return c.offerBy(n, c.next, c.asleep) }
+// Stall is Offer that is content with a server that sleeps while it owes something:
+// the kernel may have some room left.
+func (c *Client) Stall(n int) (int, error) { return c.offer(n, c.nextPattern, c.asleep) }
 
-// stallWith is stall with one letter instead of the pattern.
+// StallWith is Stall that sends one letter instead of the pattern.
 func (c *Client) StallWith(letter byte, n int) (int, error) {
-	return c.offerBy(n, func(chunk []byte) {
+	return c.offer(n, func(chunk []byte) {
 		for i := range chunk {
 			chunk[i] = letter
 		}
 	}, c.asleep)
 }
 
-// offerUntil is offer with another condition for having offered enough.
-func (c *Client) OfferUntil(n int, enough func() bool) (int, error) {
-	return c.offerBy(n, c.next, enough)
+// OfferUntil is Offer with another condition for stopping early.
+func (c *Client) OfferUntil(n int, stuck func() bool) (int, error) {
+	return c.offer(n, c.nextPattern, stuck)
 }
 
-func (c *Client) next(chunk []byte) { pattern(chunk, c.id, c.Sent) }
+func (c *Client) nextPattern(chunk []byte) { pattern(chunk, c.id, c.Sent) }
 
-func (c *Client) offerBy(n int, fill func(chunk []byte), enough func() bool) (int, error) {
+func (c *Client) offer(n int, fill func(chunk []byte), stuck func() bool) (int, error) {
 	buf := make([]byte, 64<<10)
-	sent, last, naps := 0, time.Now(), 0
+	sent, last := 0, time.Now()
+	timesStuck := 0
 	for sent < n {
 		chunk := buf[:min(len(buf), n-sent)]
 		fill(chunk)
@@ -49,17 +50,17 @@ func (c *Client) offerBy(n int, fill func(chunk []byte), enough func() bool) (in
 		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
 			return sent, PlainError(err)
 		case m > 0:
-			last, naps = time.Now(), 0
+			last, timesStuck = time.Now(), 0
 			continue // slow, not stalled
 		}
-		if naps++; !enough() {
-			naps = 0
+		if timesStuck++; !stuck() {
+			timesStuck = 0
 		}
-		patience := StallTime
+		limit := StallTime
 		if c.Window() > 0 {
-			patience = ReplyTimeout // too little for TCP to use it at once: that takes 0.2 s, or more
+			limit = ReplyTimeout // too little room for TCP to use it at once: that takes 0.2 s or more
 		}
-		if naps == 3 || time.Since(last) >= patience {
+		if timesStuck == 3 || time.Since(last) >= limit {
 			return sent, nil
 		}
 	}

@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
+// ReadProblem puts into words why a read with a deadline of d failed.
 func ReadProblem(err error, d time.Duration) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return errors.New("the server closed the connection")
 	}
-	err = PlainError(err)
-	if err != nil && err.Error() == "timed out" {
+	if err == ErrSilence || errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("silence for %v", d)
 	}
-	return err
+	return PlainError(err)
 }
 
+// SilenceFor adds to ErrSilence how long it lasted.
 func SilenceFor(err error, d time.Duration) error {
 	if err == ErrSilence {
 		return fmt.Errorf("silence for %v", d)
@@ -28,8 +29,8 @@ func SilenceFor(err error, d time.Duration) error {
 	return err
 }
 
-// plain strips what net wraps around an error: "write tcp 127.0.0.1:…" says
-// less to a learner than "connection reset by peer".
+// PlainError strips what package net wraps around an error: "write tcp 127.0.0.1:…"
+// helps a learner less than "connection reset by peer".
 func PlainError(err error) error {
 	if err == io.EOF {
 		return err
@@ -44,24 +45,26 @@ func PlainError(err error) error {
 	return err
 }
 
-// outcome words what came back of the n bytes after the first before.
+// Outcome puts into words what came back of n bytes, when c had received before
+// bytes earlier, and err ended it.
 func (c *Client) Outcome(before, n int, err error) error {
-	had := fmt.Sprintf("%d of %d bytes", c.Got-before, n)
+	received := fmt.Sprintf("%d of %d bytes", c.Got-before, n)
 	if c.Got == before {
-		had = "nothing"
+		received = "nothing"
 	}
 	var wrong *mismatch
 	switch {
 	case errors.As(err, &wrong):
-		return fmt.Errorf("%s, and then %q instead of %q", had, wrong.got, wrong.want)
+		return fmt.Errorf("%s, and then %q instead of %q", received, wrong.got, wrong.want)
 	case err == ErrSilence:
-		return fmt.Errorf("%s, then silence", had)
+		return fmt.Errorf("%s, then silence", received)
 	case err == io.EOF:
-		return fmt.Errorf("%s, then EOF", had)
+		return fmt.Errorf("%s, then EOF", received)
 	}
-	return fmt.Errorf("%s, then: %w", had, err)
+	return fmt.Errorf("%s, then: %w", received, err)
 }
 
+// Ordinal returns "1st", "2nd", "3rd" and so on.
 func Ordinal(n int) string {
 	switch {
 	case n%10 == 1 && n%100 != 11:
@@ -74,6 +77,7 @@ func Ordinal(n int) string {
 	return fmt.Sprint(n, "th")
 }
 
+// Plural returns the number with the noun that fits it.
 func Plural(n int, one, many string) string {
 	if n == 1 {
 		many = one

@@ -13,29 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A firehose is a client that sends without end and reads what comes back. It
-// copies no byte, to be faster than the server: sendfile(2) sends pages of a
-// file in memory, and recvmsg(2) with MSG_TRUNC throws away what has come:
-// tcp(7).
-type firehose struct {
-	*rawClient
-
-	mu   sync.Mutex
-	came []arrival // what has come back
-}
-
-// An arrival is when the kernel queued some bytes for us: socket(7),
-// SO_TIMESTAMP. When we find the time to read them makes no difference to it.
-type arrival struct {
-	at    time.Time
-	bytes int
-}
-
-// A rawClient is a blocking socket whose arrivals have times.
+// A rawClient is a blocking socket that reports when bytes arrived.
 type rawClient struct {
 	fd    int
 	local netip.AddrPort
-	oob   [128]byte
+	oob   [128]byte // for control messages: recvmsg(2)
+}
+
+// An arrival is when the kernel queued some bytes for us: socket(7),
+// SO_TIMESTAMP. It does not depend on when we get to read them.
+type arrival struct {
+	at    time.Time
+	bytes int
 }
 
 func dialRaw(s *exam.Session) (*rawClient, error) {
@@ -48,11 +37,11 @@ func dialRaw(s *exam.Session) (*rawClient, error) {
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		unix.Close(fd)
 	})
-	patience := unix.NsecToTimeval(int64(exam.NewcomerTimeout))
+	timeout := unix.NsecToTimeval(int64(exam.NewcomerTimeout))
 	if err := errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
 	); err != nil {
 		return nil, exam.CannotRun(os.NewSyscallError("setsockopt", err).Error())
 	}
@@ -68,7 +57,8 @@ func dialRaw(s *exam.Session) (*rawClient, error) {
 	return &rawClient{fd: fd, local: netip.AddrPortFrom(netip.AddrFrom4(local.Addr), uint16(local.Port))}, nil
 }
 
-// recv reads, or with MSG_TRUNC throws away, what has come.
+// recv reads what has arrived, or throws it away with MSG_TRUNC. It fails with
+// EAGAIN after exam.NewcomerTimeout.
 func (c *rawClient) recv(buf []byte, flags int) (arrival, error) {
 	for {
 		n, oobn, _, _, err := unix.Recvmsg(c.fd, buf, c.oob[:], flags)
@@ -89,8 +79,18 @@ func (c *rawClient) recv(buf []byte, flags int) (arrival, error) {
 	}
 }
 
+// A firehose is a client that sends without end and reads what comes back. It is
+// faster than the server because it copies no byte: sendfile(2) sends pages of a
+// file in memory, and recvmsg(2) with MSG_TRUNC throws away what has come: tcp(7).
+type firehose struct {
+	*rawClient
+
+	mu       sync.Mutex
+	arrivals []arrival
+}
+
 func dialFirehose(s *exam.Session) (*firehose, error) {
-	const size = 1 << 20
+	const size = 1 << 20 // bytes of the file
 	file, err := unix.MemfdCreate("firehose", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, exam.CannotRun(os.NewSyscallError("memfd_create", err).Error())
@@ -124,23 +124,23 @@ func dialFirehose(s *exam.Session) (*firehose, error) {
 				return
 			}
 			f.mu.Lock()
-			f.came = append(f.came, a)
+			f.arrivals = append(f.arrivals, a)
 			f.mu.Unlock()
 		}
 	})
 	s.AtEnd(func() {
-		unix.Shutdown(f.fd, unix.SHUT_RDWR) // wakes both
+		unix.Shutdown(f.fd, unix.SHUT_RDWR) // wakes both goroutines
 		wg.Wait()
 	})
 	return f, nil
 }
 
-// between returns how many bytes came back from the one time to the other. If
-// it seems that not all of them have been read, it gives the reader a moment; not
-// so if nothing ever came, from a server that serves one at a time.
+// between returns how many bytes came back between two times. If the reader seems
+// to lag behind, between gives it a moment; but not if no byte ever came, which is
+// a server that serves one client at a time.
 func (f *firehose) between(from, to time.Time) int {
-	for deadline := time.Now().Add(exam.StallTime); f.served() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if sum, later := f.count(from, to); later {
+	for deadline := time.Now().Add(exam.StallTime); f.wasServed() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if sum, complete := f.count(from, to); complete {
 			return sum
 		}
 	}
@@ -148,18 +148,18 @@ func (f *firehose) between(from, to time.Time) int {
 	return sum
 }
 
-func (f *firehose) served() bool {
+func (f *firehose) wasServed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.came) > 0
+	return len(f.arrivals) > 0
 }
 
-// count adds up what has been read so far, and tells whether something has that
-// came later.
-func (f *firehose) count(from, to time.Time) (sum int, later bool) {
+// count adds up the bytes that have been read and that arrived between two times.
+// The sum is complete if a later arrival has been read.
+func (f *firehose) count(from, to time.Time) (sum int, complete bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, a := range f.came {
+	for _, a := range f.arrivals {
 		if a.at.After(to) {
 			return sum, true
 		}
