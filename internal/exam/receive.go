@@ -105,3 +105,13 @@ func (c *Client) AwaitEOF(d time.Duration) error {
 	}
 	return PlainError(err)
 }
+
+// Within returns a reader that calls ReadWithin.
+func (c *Client) Within(d time.Duration) io.Reader { return reader{c, d} }
+
+type reader struct {
+	client *Client
+	d      time.Duration
+}
+
+func (r reader) Read(p []byte) (int, error) { return r.client.ReadWithin(p, r.d) }

@@ -23,13 +23,13 @@ func (s *Session) SustainedCPU(d time.Duration) (wanted float64) {
 // share measures how much of one CPU the server uses during d, and how much it
 // would use if nobody else did: a server that spins on a busy machine.
 func (s *Session) CPUShare(d time.Duration) (used, wanted float64) {
-	cpu, waited := s.Server.cpu()
+	cpu, waited := s.Server.CPUTime()
 	begin := time.Now()
 	select {
 	case <-time.After(d):
 	case <-s.Ctx.Done():
 	}
-	cpu2, waited2 := s.Server.cpu()
+	cpu2, waited2 := s.Server.CPUTime()
 	took := float64(time.Since(begin))
 	used = float64(cpu2-cpu) / took
 	return used, used + float64(waited2-waited)/took
@@ -64,9 +64,9 @@ func (s *Session) PeakMemory() func() int64 {
 	}
 }
 
-// cpu is the time that all live threads of the server have spent on a CPU, and
+// CPUTime returns the time that all live threads of the server have spent on a CPU, and
 // the time that they have waited for one, ready to run.
-func (s *Server) cpu() (used, waited time.Duration) {
+func (s *Server) CPUTime() (used, waited time.Duration) {
 	for _, pid := range s.family() {
 		threads, _ := procfs.Threads(pid)
 		for _, t := range threads {

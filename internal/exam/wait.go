@@ -27,9 +27,9 @@ func (s *Session) delayed() bool {
 	if len(s.Server.Processes()) == 0 || s.threadsAre(Sleeping) {
 		return false
 	}
-	_, before := s.Server.cpu()
+	_, before := s.Server.CPUTime()
 	time.Sleep(delaySample)
-	_, after := s.Server.cpu()
+	_, after := s.Server.CPUTime()
 	return after-before >= minDelay
 }
 

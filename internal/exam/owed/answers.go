@@ -15,7 +15,7 @@ var NoReply = exam.Check{
 }
 
 var WrongBytes = exam.Check{
-	ID: "WRONG_BYTES", Title: "what comes back is what was sent, whatever the bytes", For: echoServers, Run: wrongBytes,
+	ID: "WRONG_BYTES", Title: "the bytes that come back are those that were sent, whatever their values", For: echoServers, Run: wrongBytes,
 	Usually: "data is treated as text: a NUL ends it, or a line end is changed",
 	Reread:  []string{`read(2) "RETURN VALUE"`, `write(2) "DESCRIPTION"`}, Chapter: exam.ChapterBlocking,
 }
@@ -25,6 +25,8 @@ var OneAtATime = exam.Check{
 	Usually: "the server sleeps in read(2) on one client and does not see the other",
 	Reread:  []string{`epoll(7) "DESCRIPTION"`, `accept(2) "DESCRIPTION"`}, Chapter: exam.ChapterNonblocking,
 }
+
+const singleBytes = 256 // messages of one byte
 
 func noReply(s *exam.Session) error {
 	c, err := s.Dial(0)
@@ -38,14 +40,14 @@ func noReply(s *exam.Session) error {
 		s.Note("sent", "3 bytes, without a line end")
 		return s.Fail("got back", "%v", c.Outcome(0, 3, err))
 	}
-	for i := range 256 {
+	for i := range singleBytes {
 		before := c.Got
 		if err := c.Echo(1, exam.ReplyTimeout); err != nil {
-			s.Note("sent", "1 byte at a time, each after the last had come back; the %s", exam.Ordinal(i+1))
+			s.Note("sent", "1 byte at a time, each after the previous one had come back; the %s", exam.Ordinal(i+1))
 			return s.Fail("got back", "%v", c.Outcome(before, 1, err))
 		}
 	}
-	// And what fills a buffer to its last byte.
+	// And messages that fill a buffer to its last byte.
 	for n := 1 << 10; n <= 64<<10; n *= 2 {
 		before := c.Got
 		if err := c.Echo(n, exam.ReplyTimeout); err != nil {
@@ -53,27 +55,26 @@ func noReply(s *exam.Session) error {
 			return s.Fail("got back", "%v", c.Outcome(before, n, err))
 		}
 	}
-	s.Note("sent", "16 bytes, 3 bytes, 256 times 1 byte, 1 to 64 KiB: all answered")
+	s.Note("sent", "16 bytes, 3 bytes, %d times 1 byte, 1 to 64 KiB: all answered", singleBytes)
 	return nil
 }
 
-// firstContact finds out whether this is an echo server at all. The text ends
-// in a line end, so that servers of other protocols answer as well.
+// firstContact finds out whether this is an echo server at all. The text ends in a
+// line end, so servers of other protocols answer as well.
 func firstContact(s *exam.Session, c *exam.Client) error {
 	const hello = "hello, examiner\n"
 	s.Note("sent", "%q", hello)
-	c.SetDeadline(time.Now().Add(exam.FirstReplyTimeout))
+	c.SetWriteDeadline(time.Now().Add(exam.FirstReplyTimeout))
 	if _, err := c.Write([]byte(hello)); err != nil {
 		return exam.PlainError(err)
 	}
 	buf := make([]byte, len(hello))
-	n, err := io.ReadFull(c, buf)
+	n, err := io.ReadFull(c.Within(exam.FirstReplyTimeout), buf)
 	if n > 0 && !bytes.HasPrefix([]byte(hello), buf[:n]) {
 		rest := make([]byte, 256)
-		c.SetReadDeadline(time.Now().Add(exam.StallTime))
-		m, _ := c.Read(rest)
+		m, _ := c.ReadWithin(rest, exam.StallTime)
 		s.Note("got back", "%q", append(buf[:n], rest[:m]...))
-		return exam.StopExam(exam.StatusNotEcho, "this is no echo server: what comes back is not what was sent")
+		return exam.StopExam(exam.StatusNotEcho, "this is not an echo server: other bytes come back than were sent")
 	}
 	if n > 0 && err != nil {
 		s.Note("got back", "%q, then %v", buf[:n], exam.ReadProblem(err, exam.FirstReplyTimeout))
@@ -97,12 +98,12 @@ func wrongBytes(s *exam.Session) error {
 	}
 	for _, msg := range [][]byte{ascending, descending, bytes.Repeat([]byte("\r\n\x00\xff"), 64)} {
 		s.Note("sent", "256 bytes: %q …", msg[:8])
-		c.SetDeadline(time.Now().Add(exam.ReplyTimeout))
+		c.SetWriteDeadline(time.Now().Add(exam.ReplyTimeout))
 		if _, err := c.Write(msg); err != nil {
 			return exam.PlainError(err)
 		}
 		got := make([]byte, len(msg))
-		n, err := io.ReadFull(c, got)
+		n, err := io.ReadFull(c.Within(exam.ReplyTimeout), got)
 		if i := exam.FirstDifference(got[:n], msg[:n]); i >= 0 {
 			return s.Fail("got back", "at byte %d: %q instead of %q", i, exam.Excerpt(got[i:n]), exam.Excerpt(msg[i:n]))
 		}
@@ -113,6 +114,8 @@ func wrongBytes(s *exam.Session) error {
 	return nil
 }
 
+const turnsOfTwo = 20 // of two messages each; every fourth of four
+
 func oneAtATime(s *exam.Session) error {
 	a, err := s.Dial(0)
 	if err != nil {
@@ -122,10 +125,10 @@ func oneAtATime(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	for i := range 20 {
+	for i := range turnsOfTwo {
 		turns := []*exam.Client{a, b}
 		if i%4 == 3 {
-			// A server that waits for each of them in turn would get along with that.
+			// A server that waits for each client in turn would pass without this.
 			turns = []*exam.Client{a, a, b, b}
 		}
 		for _, c := range turns {

@@ -7,7 +7,10 @@ import (
 	"epoll-step-by-step/internal/exam"
 )
 
-const resetClients = 60 // clients that leave with a RST
+const (
+	halfClosers  = 20 // clients that send one message and end their stream
+	resetClients = 60 // clients that leave with a RST
+)
 
 var HalfCloseLost = exam.Check{
 	ID: "HALF_CLOSE_LOST", Title: "after shutdown(SHUT_WR) a client gets all it is owed, then EOF", For: echoServers, Run: halfClose,
@@ -22,7 +25,7 @@ var DiedOnReset = exam.Check{
 }
 
 func halfClose(s *exam.Session) error {
-	for i := range 20 {
+	for i := range halfClosers {
 		c, err := s.Dial(0)
 		if err != nil {
 			return err
@@ -34,7 +37,7 @@ func halfClose(s *exam.Session) error {
 			return exam.PlainError(err)
 		}
 		if err := receiveOwed(s, c, exam.ReplyTimeout, nil); err != nil {
-			s.Note("sent", "16 bytes, then shutdown(SHUT_WR); the %s of 20 clients", exam.Ordinal(i+1))
+			s.Note("sent", "16 bytes, then shutdown(SHUT_WR); the %s of %d clients", exam.Ordinal(i+1), halfClosers)
 			return s.Fail("got back", "%v", err)
 		}
 		c.Close()
@@ -57,7 +60,7 @@ func halfClose(s *exam.Session) error {
 	return nil
 }
 
-// owed wants all that c has sent, and then the end.
+// receiveOwed receives all that c has sent, and then EOF.
 func receiveOwed(s *exam.Session, c *exam.Client, d time.Duration, pace func()) error {
 	if err := c.Receive(c.Sent-c.Got, d, pace); err != nil {
 		if err == exam.ErrSilence {
@@ -66,9 +69,9 @@ func receiveOwed(s *exam.Session, c *exam.Client, d time.Duration, pace func()) 
 		return c.Outcome(0, c.Sent, err)
 	}
 	if err := c.AwaitEOF(d); err != nil {
-		s.Usually = "read(2) returned 0, or would have: it was not called again, and close(2) neither"
+		s.Usually = "read(2) returned 0, or would have: the loop did not call it again, nor close(2)"
 		if s.Server.Doing() == "running" {
-			s.Usually = "read(2) returns 0, which is no error, and the loop asks again, and again: it is time for close(2)"
+			s.Usually = "read(2) returns 0, which is not an error, and the loop keeps calling it: it is time for close(2)"
 		}
 		return fmt.Errorf("all of it, and then no EOF: %w", exam.SilenceFor(err, d))
 	}
@@ -83,10 +86,10 @@ func diedOnReset(s *exam.Session) error {
 		}
 		switch i % 3 {
 		case 1:
-			err = c.Send(64<<10, exam.ReplyTimeout) // what comes back stays unread
+			err = c.Send(64<<10, exam.ReplyTimeout) // the answer stays unread
 		case 2:
 			c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
-			c.Write(make([]byte, 4<<20)) // and the server may be in the middle of its answer
+			c.Write(make([]byte, 4<<20)) // the server may be in the middle of its answer
 		}
 		if err != nil {
 			return err

@@ -10,6 +10,9 @@ import (
 const (
 	fewDescriptors = 32 // RLIMIT_NOFILE of the server that is to run out
 	manyClients    = 60 // clients that it gets
+
+	calmWatch = 300 * time.Millisecond // how long CPU time is measured before
+	fullWatch = time.Second            // and when the server has run out
 )
 
 var DiedOutOfFDs = exam.Check{
@@ -27,48 +30,47 @@ var SpinsOutOfFDs = exam.Check{
 }
 
 var DeafAfterOutOfFDs = exam.Check{
-	ID: "DEAF_AFTER_OUT_OF_FDS", Title: "when descriptors are free again, it accepts again", For: echoServers, Run: deafOutOfFDs,
+	ID: "DEAF_AFTER_OUT_OF_FDS", Title: "when descriptors are free again, it accepts again", For: echoServers, Run: deafAfterOutOfFDs,
 	Starts: true, NOFILE: fewDescriptors, Looks: true,
-	Usually: "the listener was unregistered, or its one edge was used up, and nothing asks again",
+	Usually: "the listener was unregistered, or its one edge was used up, and accept(2) is not called again",
 	Reread:  []string{`accept(2) "ERRORS"`, `epoll(7) "Questions and answers"`}, Chapter: exam.ChapterEdge,
 }
 
-// outOfFDs brings the server to where accept(2) returns EMFILE. It returns the
-// first client, which is being served, and the CPU share of the time before.
-func outOfFDs(s *exam.Session) (*exam.Client, float64, error) {
-	first, err := s.DialAndPing()
-	if err != nil {
+// runOut connects clients until accept(2) returns EMFILE. It returns the first
+// client, which is being served, and the CPU share that the server wanted before.
+func runOut(s *exam.Session) (first *exam.Client, before float64, err error) {
+	if first, err = s.DialAndPing(); err != nil {
 		return nil, 0, err
 	}
-	before := s.SustainedCPU(300 * time.Millisecond)
+	before = s.SustainedCPU(calmWatch)
 	var wg exam.WaitGroup
 	for range manyClients - 1 {
-		wg.Go(func() { s.Dial(0) }) // the listen(2) backlog may be short
+		wg.Go(func() { s.Dial(0) }) // it may fail: the listen(2) backlog may be short
 	}
 	wg.Wait()
-	// It has taken what it could when nothing changes any more.
-	settled := func() int { return s.Server.Descriptors() }
-	for n, since := settled(), time.Now(); time.Since(since) < exam.StallTime; time.Sleep(10 * time.Millisecond) {
-		if m := settled(); m != n {
-			n, since = m, time.Now()
+	// The server has accepted what it can when its descriptors no longer change.
+	open, since := s.Server.Descriptors(), time.Now()
+	for ; time.Since(since) < exam.StallTime; time.Sleep(10 * time.Millisecond) {
+		if n := s.Server.Descriptors(); n != open {
+			open, since = n, time.Now()
 		}
 	}
 	s.Note("clients", "%d connected", manyClients)
-	if n := s.Server.Descriptors(); n > 0 {
-		s.Note("open", "%d descriptors", n)
+	if open > 0 {
+		s.Note("open", "%d descriptors", open)
 	}
 	return first, before, nil
 }
 
 func diedOutOfFDs(s *exam.Session) error {
-	first, _, err := outOfFDs(s)
+	first, _, err := runOut(s)
 	if err != nil {
 		return err
 	}
 	if how, dead := s.Server.Died(); dead {
 		return s.Fail("server", "died: %s", how)
 	}
-	if _, err := pingWithin(first, promptReply); err != nil {
+	if _, err := pingPromptly(s, first); err != nil {
 		s.Usually = "the loop waits for a descriptor, and its clients wait with it"
 		return s.Fail("the first", "client sent 16 bytes %v", err)
 	}
@@ -76,7 +78,7 @@ func diedOutOfFDs(s *exam.Session) error {
 }
 
 func spinsOutOfFDs(s *exam.Session) error {
-	_, before, err := outOfFDs(s)
+	_, before, err := runOut(s)
 	if err != nil {
 		return err
 	}
@@ -86,7 +88,7 @@ func spinsOutOfFDs(s *exam.Session) error {
 	if before >= exam.SpinningCPU {
 		return exam.SkipCheck(fmt.Sprintf("it wants a CPU %.0f %% of the time even when nothing happens: see BUSY_LOOP", before*100))
 	}
-	during := s.SustainedCPU(time.Second)
+	during := s.SustainedCPU(fullWatch)
 	s.Note("CPU", "wanted %.1f %% of the time before, %.1f %% with clients that cannot be accepted", before*100, during*100)
 	if during >= exam.SpinningCPU {
 		return exam.ErrFailed
@@ -94,15 +96,15 @@ func spinsOutOfFDs(s *exam.Session) error {
 	return nil
 }
 
-func deafOutOfFDs(s *exam.Session) error {
-	first, _, err := outOfFDs(s)
+func deafAfterOutOfFDs(s *exam.Session) error {
+	first, _, err := runOut(s)
 	if err != nil {
 		return err
 	}
 	if _, dead := s.Server.Died(); dead {
 		return exam.SkipCheck("the server died: see DIED_OUT_OF_FDS")
 	}
-	if err := letIn(s, first); err != nil {
+	if err := takesTurn(s, first); err != nil {
 		return err
 	}
 	for _, c := range s.Clients() {
@@ -111,32 +113,32 @@ func deafOutOfFDs(s *exam.Session) error {
 	return serveAnother(s, "when all others had gone")
 }
 
-// letIn has a client that is served leave. One of those who wait is to be served
-// then, without anybody new having to knock.
-func letIn(s *exam.Session, first *exam.Client) error {
+// takesTurn closes the first client, which is served, and expects one of the
+// waiting clients to be served then, without a new connection as a reminder.
+func takesTurn(s *exam.Session, first *exam.Client) error {
 	clients := s.Clients()
-	waits := make([]bool, len(clients))
+	unanswered := make([]bool, len(clients))
 	var wg exam.WaitGroup
 	for i, c := range clients {
-		wg.Go(func() { waits[i] = c != first && c.Ping(exam.StallTime) == exam.ErrSilence })
+		wg.Go(func() { unanswered[i] = c != first && c.Ping(exam.StallTime) == exam.ErrSilence })
 	}
 	wg.Wait()
-	answered := make(chan error, len(waits))
+	answers := make(chan error, len(clients))
 	waiting := 0
 	for i, c := range clients {
-		if waits[i] {
+		if unanswered[i] {
 			waiting++
-			go func() { answered <- c.Receive(c.Sent-c.Got, exam.NewcomerTimeout, nil) }()
+			go func() { answers <- c.Receive(c.Sent-c.Got, exam.NewcomerTimeout, nil) }()
 		}
 	}
 	s.CloseClient(first)
 	for range waiting {
-		if err := <-answered; err == nil {
+		if err := <-answers; err == nil {
 			return nil
 		}
 	}
 	if waiting > 0 {
-		return s.Fail("one left", "of those who were served, and of the %d who wait none was answered within %v", waiting, exam.NewcomerTimeout)
+		return s.Fail("one left", "of the clients that were served; of the %d that waited, none was answered within %v", waiting, exam.NewcomerTimeout)
 	}
 	return nil
 }

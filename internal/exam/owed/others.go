@@ -7,9 +7,12 @@ import (
 	"epoll-step-by-step/internal/exam"
 )
 
-const promptReply = 500 * time.Millisecond // for an answer while others keep the server busy
+const (
+	promptReply = 500 * time.Millisecond // for an answer while other clients keep the server busy
+	promptTries = 3                      // one of so many answers must come within that time
+)
 
-// serveAnother connects a new client, which is to be answered soon.
+// serveAnother connects a new client and expects an answer.
 func serveAnother(s *exam.Session, when string) error {
 	c, err := s.Dial(0)
 	if err == nil {
@@ -21,16 +24,21 @@ func serveAnother(s *exam.Session, when string) error {
 	return nil
 }
 
-// pingWithin has three tries, so that one moment at which the machine had
-// other things to do is not the server's fault. An unanswered try ends it.
-func pingWithin(c *exam.Client, d time.Duration) (time.Duration, error) {
+// pingPromptly has c answered within promptReply, and returns the time. The time
+// that the server has waited for a CPU does not count. A ping without an answer is
+// not repeated.
+func pingPromptly(s *exam.Session, c *exam.Client) (time.Duration, error) {
+	const patience = 4 * promptReply
 	var took time.Duration
-	for range 3 {
-		begin, before := time.Now(), c.Got
-		if err := c.Ping(4 * d); err != nil {
-			return 0, fmt.Errorf("and got %v", c.Outcome(before, exam.PingSize, exam.SilenceFor(err, 4*d)))
+	for range promptTries {
+		_, before := s.Server.CPUTime()
+		begin, received := time.Now(), c.Got
+		if err := c.Ping(patience); err != nil {
+			return 0, fmt.Errorf("and got %v", c.Outcome(received, exam.PingSize, exam.SilenceFor(err, patience)))
 		}
-		if took = time.Since(begin).Round(10 * time.Microsecond); took < d {
+		took = time.Since(begin).Round(10 * time.Microsecond)
+		_, after := s.Server.CPUTime()
+		if took-(after-before) < promptReply {
 			return took, nil
 		}
 	}

@@ -11,13 +11,13 @@ import (
 )
 
 var DiedOnSignal = exam.Check{
-	ID: "DIED_ON_SIGNAL", Title: "it is stopped and continued, and serves on", For: echoServers, Run: diedOnSignal, Survival: true, Starts: true, Looks: true,
+	ID: "DIED_ON_SIGNAL", Title: "it is stopped and continued, and keeps serving", For: echoServers, Run: diedOnSignal, Survival: true, Starts: true, Looks: true,
 	Usually: "EINTR from epoll_wait(2) is taken for a fatal error",
 	Reread:  []string{`signal(7) "Interruption of system calls and library functions by stop signals"`, `epoll_wait(2) "ERRORS"`}, Chapter: exam.ChapterLevel,
 }
 
 var IgnoresSIGTERM = exam.Check{
-	ID: "IGNORES_SIGTERM", Title: "SIGTERM ends it, clients or not", For: echoServers, Run: ignoresSIGTERM, Starts: true, Looks: true, Kills: true,
+	ID: "IGNORES_SIGTERM", Title: "SIGTERM ends it, with or without clients", For: echoServers, Run: ignoresSIGTERM, Starts: true, Looks: true, Kills: true,
 	Usually: "the signal is caught or ignored, and nothing wakes the loop to see it",
 	Reread:  []string{`signal(7) "Standard signals"`, `epoll_wait(2) "DESCRIPTION"`}, Chapter: exam.ChapterBlocking,
 }
@@ -28,12 +28,18 @@ var PortStuck = exam.Check{
 	Reread:  []string{`socket(7) "Socket options"`, `bind(2) "ERRORS"`}, Chapter: exam.ChapterBlocking,
 }
 
+const (
+	stops       = 3  // SIGSTOP and SIGCONT
+	resizes     = 10 // SIGWINCH
+	termClients = 10 // connected when SIGTERM comes
+)
+
 func diedOnSignal(s *exam.Session) error {
 	old, err := s.Dial(0)
 	if err != nil {
 		return err
 	}
-	for range 3 {
+	for range stops {
 		if err := old.Ping(exam.ReplyTimeout); err != nil {
 			return err
 		}
@@ -42,8 +48,8 @@ func diedOnSignal(s *exam.Session) error {
 			return err
 		}
 	}
-	s.Note("signals", "SIGSTOP and SIGCONT three times, SIGWINCH ten times")
-	for range 10 {
+	s.Note("signals", "SIGSTOP and SIGCONT %d times, SIGWINCH %d times", stops, resizes)
+	for range resizes {
 		s.AwaitSleep()
 		if err := s.Server.Signal(unix.SIGWINCH); err != nil {
 			return err
@@ -57,7 +63,7 @@ func diedOnSignal(s *exam.Session) error {
 }
 
 func ignoresSIGTERM(s *exam.Session) error {
-	for range 10 {
+	for range termClients {
 		if _, err := s.Dial(0); err != nil {
 			return err
 		}
@@ -69,19 +75,14 @@ func ignoresSIGTERM(s *exam.Session) error {
 	if err := s.Server.Signal(unix.SIGTERM); err != nil {
 		return err
 	}
-	for {
-		if _, dead := s.Server.Died(); dead {
-			s.Note("SIGTERM", "with 10 clients connected: gone after %v", time.Since(begin).Round(time.Millisecond))
-			return nil
-		}
-		if time.Since(begin) > exam.ExitTimeout {
-			if _, parent := s.Server.Members(); parent != 0 && !exam.Alive(parent) {
-				s.Usually = "the process that was asked has ended, and others live on with its listening socket: they are its to end"
-			}
-			return s.Fail("SIGTERM", "with 10 clients connected: still there after %v", exam.ExitTimeout)
-		}
-		time.Sleep(2 * time.Millisecond)
+	if s.Await(exam.ExitTimeout, func() bool { _, dead := s.Server.Died(); return dead }) {
+		s.Note("SIGTERM", "with %d clients connected: gone after %v", termClients, time.Since(begin).Round(time.Millisecond))
+		return nil
 	}
+	if _, parent := s.Server.Members(); parent != 0 && !exam.Alive(parent) {
+		s.Usually = "the process that got the signal has ended, and others keep its listening socket: it has to end them first"
+	}
+	return s.Fail("SIGTERM", "with %d clients connected: still there after %v", termClients, exam.ExitTimeout)
 }
 
 func portStuck(s *exam.Session) error {
@@ -91,26 +92,23 @@ func portStuck(s *exam.Session) error {
 	}
 	old := s.Server
 	old.Stop()
-	// The kernel closes the dead server's end: at once, or a little later if it
-	// was io_uring(7) that had it open. Now the client closes its own, and the
-	// other is left in TIME_WAIT, which is what bind(2) may not mind.
+	// The kernel closes the dead server's end: at once, or a little later if an
+	// io_uring(7) had it open. Then the client closes its own end, and the server's
+	// end stays in TIME_WAIT, which may make bind(2) fail.
 	c.AwaitEOF(exam.SilenceTimeout)
-	for deadline := time.Now().Add(exam.SilenceTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if left, err := exam.Listeners(old.Addr); err != nil || len(left) == 0 {
-			break
-		}
-	}
+	s.Await(exam.SilenceTimeout, func() bool {
+		left, err := exam.Listeners(old.Addr)
+		return err != nil || len(left) == 0
+	})
 	c.Close()
 	left := ""
-	for deadline := time.Now().Add(exam.ReplyTimeout); left == "" && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	s.Await(exam.ReplyTimeout, func() bool {
 		end, _, err := c.ServerEnd()
-		if err != nil {
-			return err
-		}
-		if end.State == procfs.TCPTimeWait {
+		if err == nil && end.State == procfs.TCPTimeWait {
 			left = end.State.String()
 		}
-	}
+		return err != nil || left != ""
+	})
 	if left == "" {
 		return exam.CannotRun("the killed server's connection did not stay in TIME_WAIT")
 	}

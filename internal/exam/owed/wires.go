@@ -12,11 +12,15 @@ var CrossedWires = exam.Check{
 	Reread:  []string{`close(2) "DESCRIPTION"`, `epoll(7) "Possible pitfalls and ways to avoid them"`}, Chapter: exam.ChapterLevel,
 }
 
+const (
+	rounds  = 3
+	leavers = 4 // clients that leave in each round, with data under way
+)
+
 func crossedWires(s *exam.Session) error {
 	if err := stallTogether(s); err != nil {
 		return err
 	}
-	const rounds, leavers = 3, 4
 	for range rounds {
 		var going []*exam.Client
 		var wg exam.WaitGroup
@@ -26,7 +30,7 @@ func crossedWires(s *exam.Session) error {
 				return err
 			}
 			going = append(going, c)
-			wg.Go(func() { c.Stall(exam.BigMessage) }) // until the server is stuck with it
+			wg.Go(func() { c.Stall(exam.BigMessage) })
 		}
 		wg.Wait()
 		for i, c := range going {
@@ -43,19 +47,19 @@ func crossedWires(s *exam.Session) error {
 			}
 			before := c.Got
 			if err := c.Ping(exam.NewcomerTimeout); err != nil {
-				s.Note("sent", "16 bytes from a new client, just after others had gone with data under way")
+				s.Note("sent", "16 bytes from a new client, just after others had left with data under way")
 				return s.Fail("got back", "%v", c.Outcome(before, exam.PingSize, err))
 			}
 			c.CloseWrite()
 			if err := c.AwaitEOF(exam.StallTime); err != nil && err != exam.ErrSilence {
-				s.Note("sent", "16 bytes from a new client, just after others had gone with data under way")
+				s.Note("sent", "16 bytes from a new client, just after others had left with data under way")
 				return s.Fail("got back", "the 16 bytes, and then: %v", err)
 			}
 			c.Reset()
 		}
 	}
-	// And one after the other. The RST wakes the server; when it sleeps again, it
-	// has done with the last one.
+	// And one after the other. The RST wakes the server; when it sleeps again, it has
+	// dealt with the client.
 	for range 2 * leavers {
 		c, err := s.Dial(0)
 		if err == nil {
@@ -68,13 +72,12 @@ func crossedWires(s *exam.Session) error {
 		c.Reset()
 		s.AwaitSleep()
 	}
-	s.Note("clients", "%d went with data under way, %d with a RST; the new ones after them got their own bytes only", rounds*leavers, 2*leavers)
+	s.Note("clients", "%d left with data under way, %d with a RST; the new ones after them got only their own bytes", rounds*leavers, 2*leavers)
 	return nil
 }
 
-// stallTogether has two clients that do not read for a while, both at the same
-// time, and looks whether what is kept for the one gets to the other. That they
-// get all of it is other checks' matter.
+// stallTogether has two clients stop reading at the same time, and fails if bytes
+// that are pending for one reach the other. Other checks report missing bytes.
 func stallTogether(s *exam.Session) error {
 	const letters = "AB"
 	var two []*exam.Client
@@ -92,11 +95,11 @@ func stallTogether(s *exam.Session) error {
 			got, foreign = got+len(p), foreign+len(p)-bytes.Count(p, []byte{letters[i]})
 		})
 		if foreign > 0 {
-			s.Note("sent", "%q without end from one client, %q from another; when neither was taken, both read", letters[:1], letters[1:])
-			s.Usually = "what is pending is kept in one place for all clients"
+			s.Note("sent", "%q without end from one client, %q from another; when the server took neither, both read", letters[:1], letters[1:])
+			s.Usually = "pending bytes of all clients are kept in one place"
 			return s.Fail("got back", "%d bytes for the %s client, and %d of them were not its own", got, exam.Ordinal(i+1), foreign)
 		}
-		c.Reset() // and the next one is served, if it is one at a time
+		c.Reset() // so that a server of one client at a time serves the next one
 	}
 	return nil
 }
