@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Two goroutines of one examiner, or two examiners, must not choose the same
-// port; and clients' ports, which the kernel takes from ip_local_port_range,
-// must stay out of the way. Hence below it, at random, and each one only once.
+// ports are those that servers have got. Two goroutines or two examiners must not
+// choose the same port, and neither may the kernel, which takes the ports of clients
+// from ip_local_port_range. So a port is chosen below that range, at random, and only
+// once.
 var ports struct {
 	sync.Mutex
 	used map[int]bool
@@ -40,8 +41,7 @@ func freePort() (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.New("no free port between 10000 and 30000")
 }
 
-// bindable tells whether bind(2) would let a server without SO_REUSEADDR have
-// the address.
+// bindable reports whether bind(2) succeeds without SO_REUSEADDR.
 func bindable(addr netip.AddrPort) bool {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -51,8 +51,8 @@ func bindable(addr netip.AddrPort) bool {
 	return unix.Bind(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}) == nil
 }
 
-// expand fills in the address that the command shall listen on. It reports
-// whether the command had a place for it.
+// expand fills in the address that the command has to listen on. It reports whether
+// the command has a place for it.
 func expand(command []string, addr netip.AddrPort) ([]string, bool) {
 	r := strings.NewReplacer("{addr}", addr.String(), "{host}", addr.Addr().String(), "{port}", strconv.Itoa(int(addr.Port())))
 	out := make([]string, len(command))

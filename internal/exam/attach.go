@@ -10,7 +10,8 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// elsewhere names the addresses that the started processes listen on instead.
+// elsewhere names the addresses that the server listens on instead, as the end of a
+// sentence.
 func (s *Server) elsewhere() string {
 	family, _ := procfs.Descendants(s.cmd.Process.Pid)
 	family = append(family, s.cmd.Process.Pid)
@@ -29,10 +30,10 @@ func (s *Server) elsewhere() string {
 	if found == nil {
 		return ""
 	}
-	return fmt.Sprintf("; it listens on %s: say so with -addr (make: ADDR=), or use {addr} or {port} in the command", strings.Join(found, ", "))
+	return fmt.Sprintf("; it listens on %s: give that address with -addr (make: ADDR=), or use {addr} or {port} in the command", strings.Join(found, ", "))
 }
 
-// attach finds a server that runs already.
+// attach finds a server that is already running, by its address or its PID.
 func attach(addr netip.AddrPort, pid int) (*Server, error) {
 	all, err := sockets()
 	if err != nil {

@@ -6,22 +6,25 @@ import "os"
 type Check struct {
 	ID      string    // never changes
 	Title   string    // what a server does that passes
-	For     []Profile // who has to pass it; nobody, if it is only asked by its ID
-	Usually string    // what is wrong, most of the time
+	For     []Profile // that have to pass it; none, if it is only run by its ID
+	Usually string    // the usual mistake behind a failure
 	Reread  []string  // man pages: page(section) "Heading"
-	Chapter string    // the chapter that teaches it
+	Chapter string    // the file of the chapter that teaches it
 
-	Run      func(*Session) error
-	Starts   bool   // must start the server itself: it limits, signals or restarts it
-	Looks    bool   // must see its process in /proc
+	// Run asks the question. It returns nil, ErrFailed, one of the other verdicts,
+	// or the error of a client, which fails the check.
+	Run func(*Session) error
+
+	Starts   bool   // the examiner must have started the server: it limits, signals or restarts it
+	Looks    bool   // the examiner must see the server's process in /proc
 	Kills    bool   // the server is expected to end
-	Survival bool   // it asks whether the server survives: Usually explains its death
-	NOFILE   uint64 // RLIMIT_NOFILE for the server, if not what we have
+	Survival bool   // the question is whether the server survives: Usually explains its death
+	NOFILE   uint64 // RLIMIT_NOFILE of the server, if not ours
 	Clients  int    // descriptors that the examiner needs
 }
 
-func (c Check) result(v Verdict) Result {
-	r := Result{ID: c.ID, Title: c.Title, Verdict: v}
+func (c Check) verdict(v Verdict, reason string, facts []Fact) Result {
+	r := Result{ID: c.ID, Title: c.Title, Verdict: v, Reason: reason, Facts: facts}
 	if v == Fail {
 		r.Failure, r.Usually, r.Reread = c.ID, c.Usually, c.Reread
 		if _, err := os.Stat(c.Chapter); err == nil { // we are in the repository
@@ -31,6 +34,7 @@ func (c Check) result(v Verdict) Result {
 	return r
 }
 
+// The chapters, for Check.Chapter.
 const (
 	ChapterBlocking    = "docs/01-blocking.md"
 	ChapterNonblocking = "docs/02-nonblocking.md"

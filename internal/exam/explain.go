@@ -8,17 +8,17 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// explain adds what the server is doing, or how it died.
+// explain notes what the server is doing, or how it died.
 func (s *Session) explain() {
 	how, dead := s.Server.Died()
-	said := slices.ContainsFunc(s.facts, func(f Fact) bool { return f.Label == "server" })
+	noted := slices.ContainsFunc(s.facts, func(f Fact) bool { return f.Label == "server" })
 	if !dead {
-		if !said {
+		if !noted {
 			s.Note("server", "%s", s.DescribeServer())
 		}
 		return
 	}
-	if !said {
+	if !noted {
 		s.Note("server", "died: %s", how)
 	}
 	if out := s.Server.lastOutput(); out != "" {
@@ -26,32 +26,29 @@ func (s *Session) explain() {
 	}
 }
 
-// state is what the server is doing, and what lies in the queues of the
-// connections that have any.
+// DescribeServer says what the server is doing, and how many bytes are in the queues
+// of its connections, for two of those that have any.
 func (s *Session) DescribeServer() string {
 	text := s.Server.Doing()
 	pids := s.Server.Processes()
 	if len(pids) == 0 {
 		return text
 	}
-	holder := make(map[uint64]string) // by inode
+	descriptor := make(map[uint64]string) // by inode
 	for _, pid := range pids {
 		fds, _ := procfs.FDs(pid)
 		for _, fd := range fds {
-			holder[fd.Inode] = fmt.Sprintf("fd %d", fd.Num)
+			descriptor[fd.Inode] = fmt.Sprintf("fd %d", fd.Num)
 			if len(pids) > 1 {
-				holder[fd.Inode] += fmt.Sprintf(" of process %d", pid)
+				descriptor[fd.Inode] += fmt.Sprintf(" of process %d", pid)
 			}
 		}
 	}
-	shown := 0
-	for begin, i := time.Now(), 0; i < len(s.clients) && time.Since(begin) < ReplyTimeout; i++ {
-		if shown == 2 {
-			break // one would do to understand
-		}
-		c := s.clients[i]
+	clients, shown := s.Clients(), 0
+	for begin, i := time.Now(), 0; i < len(clients) && shown < 2 && time.Since(begin) < ReplyTimeout; i++ {
+		c := clients[i]
 		sock, found, _ := c.ServerEnd()
-		if !found || len(s.clients) > 1 && sock.RxQueue+sock.TxQueue == 0 {
+		if !found || len(clients) > 1 && sock.RxQueue+sock.TxQueue == 0 {
 			continue
 		}
 		shown++
@@ -59,7 +56,7 @@ func (s *Session) DescribeServer() string {
 		if unaccepted(sock) {
 			where = "a connection that was never accepted"
 		}
-		if fd := holder[sock.Inode]; fd != "" && sock.Inode != 0 {
+		if fd := descriptor[sock.Inode]; fd != "" && sock.Inode != 0 {
 			where = fd
 		}
 		text += fmt.Sprintf("; %d bytes unread, %d unsent on %s", sock.RxQueue, sock.TxQueue, where)
@@ -67,13 +64,14 @@ func (s *Session) DescribeServer() string {
 	return text
 }
 
-// doing says in words what the server's main threads are at.
+// Doing says what the thread that does the server's work is doing: "running",
+// "stopped", "asleep in" a call, or "died: " and how.
 func (s *Server) Doing() string {
 	if how, dead := s.Died(); dead {
 		return "died: " + how
 	}
-	// The process and the thread that have worked most are the ones to ask; but
-	// for a parent, who may have had to start the others.
+	// That is the thread with the most CPU time, of the process with the most. A
+	// parent may have used much to start the others, and does not count.
 	var threads []procfs.Thread
 	most := time.Duration(-1)
 	pids := s.Processes()

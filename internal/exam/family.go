@@ -12,19 +12,19 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// look finds out which processes the server consists of now: who has a
-// listening socket, and who had one and is still alive. A server may replace
-// its processes, and start them when it listens already.
+// Look finds out which processes the server consists of: those that have a listening
+// socket, and those that had one and are alive. A server may replace its processes,
+// and start them after it listens.
 //
-// It is called often, and to ask all of /proc takes time where processes have
-// thousands of descriptors. So it looks at the children of those that are known
-// already, and mostly there is none; at all others it looks if nobody is left.
+// Look is called often, and a search of all of /proc takes long when processes have
+// thousands of descriptors. So it looks at the children of the known processes, which
+// mostly have none, and searches everywhere only if no known process is left.
 func (s *Server) Look() { s.search(false) }
 
 func (s *Server) search(everywhere bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looked, s.kin = time.Now(), nil
+	s.looked, s.kinship = time.Now(), nil
 	left := slices.DeleteFunc(slices.Clone(s.pids), func(pid int) bool { return !Alive(pid) })
 	var found []int
 	if len(left) > 0 && !everywhere {
@@ -37,11 +37,11 @@ func (s *Server) search(everywhere bool) {
 		found = slices.DeleteFunc(Owners(socks), func(pid int) bool { return slices.Contains(left, pid) })
 	}
 	if len(left)+len(found) == 0 {
-		return // they have died, or do not listen any more
+		return // they have died, or no longer listen
 	}
-	if s.names != nil {
+	if s.guardInput != nil {
 		for _, pid := range found {
-			fmt.Fprintln(s.names, pid)
+			fmt.Fprintln(s.guardInput, pid)
 		}
 	}
 	s.pids = slices.Concat(left, found)
@@ -51,10 +51,10 @@ func (s *Server) search(everywhere bool) {
 	}
 }
 
-// strangers returns those who have come to have a listening socket, among the
-// children of the others.
+// newListeners returns the descendants of the known processes that have got a
+// listening socket.
 func (s *Server) newListeners(known []int) []int {
-	family := slices.Clone(known) // and then their children, and theirs
+	family := slices.Clone(known) // and then their descendants
 	if s.parent != 0 {
 		family = append(family, s.parent)
 	}
@@ -79,7 +79,7 @@ func (s *Server) newListeners(known []int) []int {
 	return slices.DeleteFunc(children, func(pid int) bool { return !hasOne(pid, socks) })
 }
 
-// started tells whether the process that we have started has one of the sockets.
+// started reports whether the process that we started has one of the sockets.
 func (s *Server) started(socks []procfs.Socket) bool {
 	return s.cmd != nil && hasOne(s.cmd.Process.Pid, socks)
 }
@@ -91,9 +91,9 @@ func hasOne(pid int, socks []procfs.Socket) bool {
 	})
 }
 
-// childrenOf is for those who ask often. It asks the process alone, where the
-// kernel offers that: proc(5), /proc/pid/task/tid/children. One that begins or
-// ends at this moment may be missed.
+// childrenOf returns the children of a process. It reads /proc/pid/task/tid/children,
+// where the kernel offers it: proc(5). That is fast, and may miss a child that begins
+// or ends at this moment.
 func childrenOf(pid int) []int {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if len(tasks) == 0 {
@@ -112,14 +112,15 @@ func childrenOf(pid int) []int {
 	return children
 }
 
-// members returns them as they were at the last look, and their parent.
+// Members returns the server's processes as of the last Look, and their parent: 0 if
+// they have none in common.
 func (s *Server) Members() (pids []int, parent int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pids, s.parent
 }
 
-// processes returns them as they were a moment ago at the earliest.
+// Processes returns the server's processes as of StallTime ago, or later.
 func (s *Server) Processes() []int {
 	s.mu.Lock()
 	old := time.Since(s.looked) > StallTime
@@ -131,8 +132,8 @@ func (s *Server) Processes() []int {
 	return pids
 }
 
-// awaitFamily waits until a server of several processes has started them all:
-// the first one may listen before the others are there.
+// awaitFamily waits until a server of several processes has started them all. The
+// first one may listen before the others exist.
 func (s *Server) awaitFamily() {
 	family := func() []int {
 		all, _ := procfs.Descendants(s.cmd.Process.Pid)
@@ -140,7 +141,7 @@ func (s *Server) awaitFamily() {
 	}
 	before := family()
 	if len(before) == 1 && before[0] == s.cmd.Process.Pid {
-		return // it is alone
+		return // a single process
 	}
 	for deadline := time.Now().Add(SilenceTimeout); time.Now().Before(deadline); {
 		time.Sleep(50 * time.Millisecond)
@@ -153,17 +154,17 @@ func (s *Server) awaitFamily() {
 	s.search(true)
 }
 
-// commonAncestor is the process that all of these descend from: it has started
-// them, it may replace one, and it is the one to be asked to end. It may be one
-// of them; and one process is its own. It is 0 if they have nobody in common but
-// those who are ours, too: a shell, or init.
+// commonAncestor returns the nearest process that all of these descend from: it
+// started them, may replace one, and gets the signals that ask the server to end. It
+// may be one of them, and a single process is its own ancestor. It is 0 if they have
+// only ancestors of ours in common, such as a shell or init.
 func commonAncestor(pids []int) int {
 	ours := ancestors(os.Getpid())
 	var common []int
 	for _, pid := range pids {
 		line := ancestors(pid)
 		if len(line) == 0 {
-			continue // it has gone meanwhile
+			continue // it has ended
 		}
 		if common == nil {
 			common = line
@@ -177,7 +178,7 @@ func commonAncestor(pids []int) int {
 	return common[0]
 }
 
-// ancestors returns the process, its parent and so on.
+// ancestors returns the process, its parent, and so on.
 func ancestors(pid int) []int {
 	var line []int
 	for pid != 0 {
@@ -190,14 +191,14 @@ func ancestors(pid int) []int {
 	return line
 }
 
-// all is the server's processes and their children: one that serves may have
-// been handed its connection, and have no listening socket. They are as they
-// were a moment ago at the earliest.
+// family returns the server's processes and their descendants, as of StallTime ago or
+// later. A process that serves may have been handed its connections by another one,
+// and have no listening socket itself.
 func (s *Server) family() []int {
 	pids := slices.Clone(s.Processes())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.kin == nil {
+	if s.kinship == nil {
 		for i := 0; i < len(pids); i++ {
 			for _, pid := range childrenOf(pids[i]) {
 				if !slices.Contains(pids, pid) {
@@ -205,7 +206,7 @@ func (s *Server) family() []int {
 				}
 			}
 		}
-		s.kin = pids
+		s.kinship = pids
 	}
-	return s.kin
+	return s.kinship
 }

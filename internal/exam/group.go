@@ -2,7 +2,7 @@ package exam
 
 import "sync"
 
-// A group is a sync.WaitGroup with the method Go that Go 1.25 added to it.
+// A WaitGroup is a sync.WaitGroup with the method Go, which Go 1.25 added to it.
 type WaitGroup struct{ sync.WaitGroup }
 
 // Go runs f in a goroutine that Wait waits for.

@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// PR_SET_PDEATHSIG kills the child when the *thread* that started it ends, not
-// the process: prctl(2). So all are started by one thread that never ends.
+// launcher starts all child processes from one thread that never ends:
+// PR_SET_PDEATHSIG kills a child when the thread that started it ends, not the process:
+// prctl(2).
 var launcher = sync.OnceValue(func() chan func() {
 	ch := make(chan func())
 	go func() {
@@ -19,6 +20,7 @@ var launcher = sync.OnceValue(func() chan func() {
 	return ch
 })
 
+// Launch starts a command whose SysProcAttr may have Pdeathsig.
 func Launch(cmd *exec.Cmd) error {
 	result := make(chan error)
 	launcher() <- func() { result <- cmd.Start() }

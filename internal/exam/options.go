@@ -13,19 +13,19 @@ import "net/netip"
 // Options say what to grade and how.
 type Options struct {
 	// Command starts the server. {addr}, {host} and {port} in its words stand
-	// for an address of the examiner's choosing, another one for each start.
-	// Without them, the command listens on Addr by itself. An empty Command
-	// grades a server that runs already.
+	// for an address that the examiner chooses, another one for each start.
+	// Without them, the command has to listen on Addr. An empty Command grades a
+	// server that is already running.
 	Command []string
 
 	Addr netip.AddrPort
-	PID  int // of a server that runs already; 0 if Addr is enough to find it
+	PID  int // of a server that is already running; 0 if Addr is enough to find it
 
 	As     Profile // Echo if empty
 	Checks []Check // what to run, in this order
 
-	// Started and Finished, if not nil, are called for each check that is run,
-	// as it begins (the first of n is 1) and ends.
+	// Started and Finished, if not nil, are called when each check begins and ends.
+	// The first of n checks is 1.
 	Started  func(i, n int, c Check)
 	Finished func(Result)
 }
@@ -34,16 +34,16 @@ type Options struct {
 type Profile string
 
 const (
-	Echo Profile = "echo" // any echo server, made in whatever way
+	Echo Profile = "echo" // any echo server, however it is made
 	LT   Profile = "lt"   // one thread and level-triggered epoll(7)
 	ET   Profile = "et"   // one thread and edge-triggered epoll(7)
 
 	Lines   Profile = "lines"   // no echo: each line is answered with its length
-	Timeout Profile = "timeout" // an echo server that closes clients which are silent for 2 s
-	Chat    Profile = "chat"    // no echo: each line goes to everybody
+	Timeout Profile = "timeout" // an echo server that closes clients that are silent for 2 s
+	Chat    Profile = "chat"    // no echo: each line goes to all other clients
 	Redis   Profile = "redis"   // no echo: a few of Redis's commands
 	Cores   Profile = "cores"   // an echo server with a process for each core
 )
 
-// Profiles is all of them.
+// Profiles has all of them.
 var Profiles = []Profile{Echo, LT, ET, Lines, Timeout, Chat, Redis, Cores}

@@ -6,16 +6,21 @@ import (
 	"time"
 )
 
-// lastWords is what the server printed last.
+const (
+	outputLines = 12       // that are shown
+	outputBytes = 32 << 10 // that are kept
+)
+
+// lastOutput returns what the server printed last.
 func (s *Server) lastOutput() string {
 	select {
-	case <-s.said:
-	case <-time.After(200 * time.Millisecond): // somebody lives and may print more
+	case <-s.outputEnd:
+	case <-time.After(deathTime): // a process lives and may print more
 	}
 	return s.output.String()
 }
 
-// tail keeps the end of what the server prints, and never makes it wait.
+// A tail keeps the end of what the server prints. It never makes the server wait.
 type tail struct {
 	mu  sync.Mutex
 	buf []byte
@@ -25,14 +30,13 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
-	if len(t.buf) > 64<<10 {
-		t.buf = append(t.buf[:0], t.buf[len(t.buf)-32<<10:]...)
+	if len(t.buf) > 2*outputBytes {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-outputBytes:]...)
 	}
 	return len(p), nil
 }
 
-// String returns the last lines, at most twelve; those that a crash begins with
-// if there is one.
+// String returns the last lines, or if the server crashed, the first lines of that.
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -40,9 +44,9 @@ func (t *tail) String() string {
 	for _, crash := range []string{"\nfatal error: ", "\npanic: ", "\nTraceback "} {
 		if i := strings.Index(text, crash); i >= 0 {
 			lines := strings.Split(text[i+1:], "\n")
-			return strings.Join(lines[:min(len(lines), 12)], "\n")
+			return strings.Join(lines[:min(len(lines), outputLines)], "\n")
 		}
 	}
 	lines := strings.Split(text, "\n")
-	return strings.Join(lines[max(0, len(lines)-12):], "\n")
+	return strings.Join(lines[max(0, len(lines)-outputLines):], "\n")
 }

@@ -13,17 +13,17 @@ var lastID = func() *atomic.Uint64 {
 	return &id
 }()
 
-// uniqueID returns a number that no client and no earlier call has.
+// UniqueID returns a number that no client and no earlier call has.
 func UniqueID() uint64 { return lastID.Add(1) }
 
-// newPattern returns n bytes that no client sends.
+// NewPattern returns n bytes of a pattern that no client sends.
 func NewPattern(n int) []byte {
 	p := make([]byte, n)
 	pattern(p, UniqueID(), 0)
 	return p
 }
 
-// pattern fills p with what client id sends from offset off on.
+// pattern fills p with the bytes that client id sends from offset off on.
 func pattern(p []byte, id uint64, off int) {
 	for len(p) > 0 {
 		x := id ^ uint64(off/8)*0x9e3779b97f4a7c15 // SplitMix64
@@ -45,6 +45,7 @@ func pattern(p []byte, id uint64, off int) {
 	}
 }
 
+// FirstDifference returns the index of the first byte that differs, or -1.
 func FirstDifference(a, b []byte) int {
 	if bytes.Equal(a, b) {
 		return -1
@@ -57,4 +58,5 @@ func FirstDifference(a, b []byte) int {
 	return -1
 }
 
+// Excerpt returns the first few bytes.
 func Excerpt(b []byte) []byte { return b[:min(len(b), 8)] }

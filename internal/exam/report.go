@@ -8,7 +8,7 @@ type Verdict string
 const (
 	Pass  Verdict = "pass"
 	Fail  Verdict = "fail"
-	Skip  Verdict = "skip"  // it does not apply, or would tell nothing
+	Skip  Verdict = "skip"  // it does not apply, or would show nothing
 	Error Verdict = "error" // it could not be run
 )
 
@@ -18,8 +18,8 @@ type Status string
 const (
 	StatusGraded        Status = "graded"
 	StatusNeverListened Status = "never listened"
-	StatusHang          Status = "hang"     // it listens and never answers
-	StatusNotEcho       Status = "not echo" // it answers something else
+	StatusHang          Status = "hang"     // the server listens and never answers
+	StatusNotEcho       Status = "not echo" // the server answers with other bytes
 	StatusInterrupted   Status = "interrupted"
 )
 
@@ -43,11 +43,11 @@ type Result struct {
 	Seconds float64  `json:"seconds"`
 }
 
-// A Report is what there is to say about a server.
+// A Report is the outcome of a grading.
 type Report struct {
 	Status  Status    `json:"status"`
 	Problem string    `json:"problem,omitempty"` // why it was not graded
-	Output  string    `json:"output,omitempty"`  // what it printed last, then
+	Output  string    `json:"output,omitempty"`  // what the server printed last, in that case
 	Server  []string  `json:"server,omitempty"`
 	Addr    string    `json:"addr,omitempty"`
 	PID     int       `json:"pid,omitempty"`
@@ -71,8 +71,8 @@ func (r *Report) Count(v Verdict) int {
 	return n
 }
 
-// Passed tells whether the server was graded and nothing was found wrong. A
-// check that could not be run is not a pass.
+// Passed reports whether the server was graded and passed all checks that were not
+// skipped. A check that could not be run is not a pass.
 func (r *Report) Passed() bool {
 	return r.Status == StatusGraded && r.Count(Pass) > 0 && r.Count(Fail)+r.Count(Error) == 0
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// send writes the next n bytes of the client's pattern, within d.
+// Send writes the next n bytes of the client's pattern, within d.
 func (c *Client) Send(n int, d time.Duration) error {
 	buf := make([]byte, n)
 	pattern(buf, c.id, c.Sent)
@@ -18,7 +18,7 @@ func (c *Client) Send(n int, d time.Duration) error {
 	return nil
 }
 
-// echo sends n bytes and wants them back within d.
+// Echo sends n bytes and expects them back. It fails after d without a byte.
 func (c *Client) Echo(n int, d time.Duration) error {
 	if err := c.Send(n, d); err != nil {
 		return err
@@ -26,7 +26,8 @@ func (c *Client) Echo(n int, d time.Duration) error {
 	return c.Receive(n, d, nil)
 }
 
-// ping is the smallest thing that a client may expect of an echo server.
+// Ping is Echo with one short message.
 func (c *Client) Ping(d time.Duration) error { return c.Echo(PingSize, d) }
 
-const PingSize = 16 // bytes
+// PingSize is the number of bytes of a short message: one line of the pattern.
+const PingSize = 16

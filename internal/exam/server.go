@@ -14,27 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A server is the process that is being graded: one that we started, or one
-// that was there.
+const (
+	deathTime = 200 * time.Millisecond // between the close of the descriptors and the end of a process
+	killTime  = 5 * time.Second        // from SIGKILL to the end of a process
+)
+
+// A Server is what is being graded: one or several processes that we started, or
+// that were running already.
 type Server struct {
 	Addr netip.AddrPort
 
-	mu     sync.Mutex
-	pids   []int     // who has a listening socket; empty if we may not see
-	parent int       // of those, or the only one; 0 if there is none
-	kin    []int     // pids and their children; nil if nobody has asked since
-	looked time.Time // when that was looked up
+	mu      sync.Mutex
+	pids    []int     // the processes that have a listening socket; empty if we may not see them
+	parent  int       // their common ancestor, which may be one of them; 0 if there is none
+	kinship []int     // pids and their descendants; nil if not looked up since
+	looked  time.Time // when pids was looked up
 
-	cmd    *exec.Cmd // nil if we did not start it
-	guard  *exec.Cmd // kills them all if we die
-	names  io.Writer // of those who are to be killed
-	output *tail
-	exited chan struct{} // closed when cmd has been waited for
-	said   chan struct{} // closed when nobody can print any more
+	cmd        *exec.Cmd // nil if we did not start it
+	guard      *exec.Cmd // kills all of them if we are killed
+	guardInput io.Writer // takes further PIDs for that
+	output     *tail
+	exited     chan struct{} // closed when cmd has been waited for
+	outputEnd  chan struct{} // closed when no process has the pipe for the output open
 }
 
-// died tells whether a server that we started has ended, and how. It has not if
-// somebody is left who may replace the others.
+// Died reports whether a server that we started has ended, and how. It has not if a
+// process is left that may replace the others.
 func (s *Server) Died() (how string, dead bool) {
 	if s.cmd == nil || s.anyAlive() {
 		return "", false
@@ -45,13 +50,13 @@ func (s *Server) Died() (how string, dead bool) {
 	select {
 	case <-s.exited:
 		return s.cmd.ProcessState.String(), true
-	case <-time.After(200 * time.Millisecond): // not our child, but its child
+	case <-time.After(deathTime): // the server is a child of the process that we started
 	}
 	return "the process that listened is gone", len(s.Processes()) > 0
 }
 
-// exitState waits up to d for the end of the process that was started. It is nil
-// if that process does not end: then the server is a child of it.
+// ExitState waits up to d for the process that we started to end. It returns nil if
+// that process does not end: the server may be a child of it.
 func (s *Server) ExitState(d time.Duration) *os.ProcessState {
 	select {
 	case <-s.exited:
@@ -66,19 +71,19 @@ func (s *Server) anyAlive() bool {
 	return slices.ContainsFunc(pids, Alive) || parent != 0 && Alive(parent)
 }
 
-// dies is died for a server that has just closed a connection in a way that
-// looks like its end: a process closes its descriptors before it is gone.
+// AwaitDeath is Died for a server whose connections have just failed: a process that
+// ends closes its descriptors a moment before it is gone.
 func (s *Server) AwaitDeath() (how string, dead bool) {
-	for deadline := time.Now().Add(200 * time.Millisecond); !dead && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(deathTime); !dead && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		how, dead = s.Died()
 	}
 	return how, dead
 }
 
-// signal sends sig to the server's processes. One that asks to end is for their
-// parent alone: the others are its business.
+// Signal sends sig to the server's processes. A signal that asks a process to end goes
+// to their parent only, which has to end the others.
 func (s *Server) Signal(sig unix.Signal) error {
-	if sig != unix.SIGCONT { // that is for those who were stopped
+	if sig != unix.SIGCONT { // which is for the processes that were stopped
 		s.Look()
 	}
 	_, parent := s.Members()
@@ -94,7 +99,8 @@ func (s *Server) Signal(sig unix.Signal) error {
 	return nil
 }
 
-// stop kills what start started, children and daemons too, and waits for it.
+// Stop kills a server that we started, with its children and daemons, and waits until
+// they are gone.
 func (s *Server) Stop() {
 	if s.cmd == nil {
 		return
@@ -104,14 +110,14 @@ func (s *Server) Stop() {
 	family, _ := procfs.Descendants(s.cmd.Process.Pid)
 	family = slices.Concat(pids, family)
 	if parent != 0 && Alive(parent) {
-		family = append([]int{parent}, family...) // first: it would replace the others
+		family = append([]int{parent}, family...) // first: it might replace the others
 	}
 	unix.Kill(-s.cmd.Process.Pid, unix.SIGKILL)
 	for _, pid := range family {
 		unix.Kill(pid, unix.SIGKILL)
 	}
 	<-s.exited
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(killTime)
 	for _, pid := range family {
 		for Alive(pid) && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
@@ -123,8 +129,8 @@ func (s *Server) Stop() {
 	}
 }
 
-// alive is false when a process has closed its descriptors. Its first thread may
-// be gone (Z) while others, which share them, are still ending.
+// Alive reports whether a process still has its descriptors. Its first thread may have
+// ended (Z) while other threads, which share them, have not.
 func Alive(pid int) bool {
 	p, err := procfs.Stat(pid)
 	return err == nil && (p.State != 'Z' && p.State != 'X' || p.Threads > 1)

@@ -9,90 +9,93 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A session is what one check works with: a server, and clients that are gone
-// when the check has ended.
+// A Session is what one check works with: a server, clients, and notes. It closes
+// the clients when the check has ended.
 type Session struct {
-	Ctx        context.Context
-	Server     *Server
-	startAgain func(nofile uint64) (*Server, error) // the server once more, nil if it was not started by us
-	facts      []Fact
-	Usually    string // if it is not what the table says
+	Ctx     context.Context // done when the check is interrupted
+	Server  *Server
+	Usually string // the usual mistake, if it is not the check's
+
+	start func(nofile uint64) (*Server, error) // nil if we have not started the server
+	facts []Fact
 
 	mu      sync.Mutex
 	clients []*Client
-	raw     []int    // descriptors of those that are not the net package's
-	ends    []func() // what else is to be done at the end
+	fds     []int    // sockets that are not clients
+	atEnd   []func() // in the order in which they were given
 }
 
-func (s *Session) AtEnd(f func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ends = append(s.ends, f)
-}
-
-// note records what the check saw, for the explanation.
+// Note records what the check saw, for the explanation. The label is the first word
+// or two of the sentence.
 func (s *Session) Note(label, format string, args ...any) {
 	s.facts = append(s.facts, Fact{label, fmt.Sprintf(format, args...)})
 }
 
-// fail is note, as the verdict.
+// Fail is a Note that fails the check.
 func (s *Session) Fail(label, format string, args ...any) error {
 	s.Note(label, format, args...)
 	return ErrFailed
 }
 
-// owned reports whether the examiner has started the server, and so may stop it
-// and start it again.
-func (s *Session) Owned() bool { return s.startAgain != nil }
+// Owned reports whether the examiner has started the server, and so may stop it and
+// start it again.
+func (s *Session) Owned() bool { return s.start != nil }
 
-// restart starts the server again, on the same address. The old one must have
-// ended.
+// Restart starts the server again, on the same address. The old one must have
+// ended. It may fail with a *StartError.
 func (s *Session) Restart() error {
-	again, err := s.startAgain(hardNOFILE())
+	server, err := s.start(hardNOFILE())
 	if err == nil {
-		s.Server = again
+		s.Server = server
 	}
 	return err
 }
 
-// allClients returns the clients that are connected.
+// Clients returns the clients that the check has not closed with CloseClient.
 func (s *Session) Clients() []*Client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.clients)
 }
 
-// keepFD makes the session shut down a socket that is not the net package's when
-// the check is interrupted.
+// KeepFD makes the session shut down a socket that is not a Client's when the check
+// is interrupted.
 func (s *Session) KeepFD(fd int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.raw = append(s.raw, fd)
+	s.fds = append(s.fds, fd)
 }
 
-// wake ends whatever a check waits for: what it does with its clients fails from
-// now on. Until it has ended, no number of a descriptor that it uses is free.
-func (s *Session) wake() {
+// AtEnd calls f when the check has ended: the last f first.
+func (s *Session) AtEnd(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.atEnd = append(s.atEnd, f)
+}
+
+// interrupt makes all calls of the check's clients fail. The sockets of KeepFD are
+// only shut down: their numbers must not be used again while the check runs.
+func (s *Session) interrupt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.clients {
 		c.Reset()
 	}
-	for _, fd := range s.raw {
+	for _, fd := range s.fds {
 		unix.Shutdown(fd, unix.SHUT_RDWR)
 	}
 }
 
-// resetAll closes the clients with a RST: no TIME_WAIT stays behind, and the
-// next server can have the port.
+// ResetAll closes the clients with a RST, so no TIME_WAIT keeps the next server from
+// the port.
 func (s *Session) ResetAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.clients {
 		c.Reset()
 	}
-	for _, f := range slices.Backward(s.ends) {
+	for _, f := range slices.Backward(s.atEnd) {
 		f()
 	}
-	s.raw, s.ends = nil, nil
+	s.fds, s.atEnd = nil, nil
 }

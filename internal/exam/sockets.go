@@ -11,20 +11,21 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// sockets is all TCP sockets. For that the kernel goes through a table of its
-// own, and writes a line for each: 10 ms or more. Whoever asks again and again shall
-// not keep a processor from the server with it: so half of the time is a pause.
+// sockets returns all TCP sockets. The kernel walks its whole table for that and
+// writes a line for each socket, which takes 10 ms or more. A caller that polls must
+// not keep a processor from the server, so half of the time is a pause.
 func sockets() ([]procfs.Socket, error) {
-	time.Sleep(min(time.Duration(tookToRead.Load()), 20*time.Millisecond))
+	time.Sleep(min(time.Duration(socketsTook.Load()), 20*time.Millisecond))
 	begin := time.Now()
 	all, err := procfs.TCP()
-	tookToRead.Store(int64(time.Since(begin)))
+	socketsTook.Store(int64(time.Since(begin)))
 	return all, err
 }
 
-var tookToRead atomic.Int64 // the last time, in ns
+var socketsTook atomic.Int64 // ns
 
-// connection finds one end of a connection. That takes no time.
+// Connection returns one end of a connection, and whether it exists. The kernel looks
+// it up by its hash, which takes no time.
 func Connection(local, remote netip.AddrPort) (procfs.Socket, bool, error) {
 	s, found, err := procfs.Connection(local, remote)
 	if err == nil {
@@ -38,7 +39,7 @@ func Connection(local, remote netip.AddrPort) (procfs.Socket, bool, error) {
 	return all[i], true, nil
 }
 
-// listeners returns the listening sockets that a client of addr would reach.
+// Listeners returns the listening sockets that a client of addr would reach.
 func Listeners(addr netip.AddrPort) ([]procfs.Socket, error) {
 	all, err := procfs.Listeners()
 	if err != nil { // a sandbox
@@ -56,7 +57,7 @@ func Listeners(addr netip.AddrPort) ([]procfs.Socket, error) {
 	return found, nil
 }
 
-// backlog returns how many connections fit into the server's accept queue, or 0 if
+// Backlog returns how many connections fit into the server's accept queue, or 0 if
 // that cannot be seen.
 func (s *Server) Backlog() int {
 	room := 0
@@ -69,10 +70,12 @@ func (s *Server) Backlog() int {
 	return room
 }
 
+// covers reports whether a socket that listens on local gets connections to addr.
 func covers(local, addr netip.AddrPort) bool {
 	return local.Port() == addr.Port() && (local.Addr() == addr.Addr() || local.Addr().IsUnspecified())
 }
 
+// Owners returns the processes that have any of the sockets open, in order.
 func Owners(socks []procfs.Socket) []int {
 	var inodes []uint64
 	for _, s := range socks {
@@ -89,7 +92,8 @@ func Owners(socks []procfs.Socket) []int {
 	return slices.Compact(pids)
 }
 
-func whoHas(socks []procfs.Socket) string {
+// holders says which process has the sockets open, as the end of a sentence.
+func holders(socks []procfs.Socket) string {
 	for _, pid := range Owners(socks) {
 		if args, err := procfs.Cmdline(pid); err == nil && len(args) > 0 {
 			return fmt.Sprintf(" by process %d (%s)", pid, strings.Join(args, " "))

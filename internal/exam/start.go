@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A startError says why there is nothing to grade.
+// A StartError says why there is no server to grade.
 type StartError struct {
 	status Status
 	Reason string
@@ -29,8 +29,8 @@ func (e *StartError) Error() string {
 	return e.Reason + "\n" + e.Output
 }
 
-// start runs the command and waits until it listens. nofile limits its
-// descriptors, hard and soft: getrlimit(2), RLIMIT_NOFILE.
+// start runs the command and waits until it listens. nofile is the hard and the soft
+// limit of its descriptors: getrlimit(2), RLIMIT_NOFILE.
 func start(ctx context.Context, command []string, addr netip.AddrPort, nofile uint64) (*Server, error) {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
@@ -38,15 +38,15 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 		if _, err := os.Stat(command[0]); err == nil && !strings.Contains(command[0], "/") {
 			reason += fmt.Sprintf("; for the file that is here: ./%s", command[0])
 		} else if strings.Contains(command[0], "=") || command[0] == "cd" {
-			reason += "; what a shell has to read: sh -c '…'"
+			reason += "; if the command needs shell syntax: sh -c '…'"
 		}
 		return nil, &StartError{StatusNeverListened, reason, ""}
 	}
 	if socks, err := Listeners(addr); err == nil && len(socks) > 0 {
-		return nil, &StartError{StatusNeverListened, fmt.Sprintf("%s is taken already%s: stop it, or let the command take {port}", addr, whoHas(socks)), ""}
+		return nil, &StartError{StatusNeverListened, fmt.Sprintf("%s is taken already%s: stop it, or let the command take {port}", addr, holders(socks)), ""}
 	}
 
-	s := &Server{Addr: addr, output: new(tail), exited: make(chan struct{}), said: make(chan struct{})}
+	s := &Server{Addr: addr, output: new(tail), exited: make(chan struct{}), outputEnd: make(chan struct{})}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
@@ -65,18 +65,18 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 	go func() {
 		io.Copy(s.output, r)
 		r.Close()
-		close(s.said)
+		close(s.outputEnd)
 	}()
 	go func() {
 		s.cmd.Wait()
 		close(s.exited)
 	}()
-	// If we are killed, the pipe closes, and the guard kills the process group
-	// and whoever has left it and was named to the guard.
+	// If we are killed, the pipe closes, and the guard kills the process group and
+	// the processes that it read from the pipe: they may have left the group.
 	s.guard = exec.Command("/bin/sh", "-c", `while read -r pid; do set -- "$@" "$pid"; done; kill -KILL "-$0" "$@"`,
 		strconv.Itoa(s.cmd.Process.Pid))
 	s.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	s.names, err = s.guard.StdinPipe()
+	s.guardInput, err = s.guard.StdinPipe()
 	if err == nil {
 		err = s.guard.Start()
 	}
@@ -115,9 +115,9 @@ func (s *Server) awaitListener(ctx context.Context) error {
 		case <-exited:
 			exited = nil
 			verdict = fmt.Sprintf("%s ended (%s), and nobody listens on %s", s.name(), s.cmd.ProcessState, s.Addr)
-			deadline = time.Now() // look once more: it may have been just in time
+			deadline = time.Now() // look again: it may have listened just before
 			if s.cmd.ProcessState.Success() {
-				deadline = time.Now().Add(time.Second) // or left a daemon behind
+				deadline = time.Now().Add(time.Second) // it may have left a daemon behind
 			}
 		case <-ctx.Done():
 			return ctx.Err()

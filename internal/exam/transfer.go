@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// transfer sends n bytes, without reading until the server takes no more; then
-// it reads, at its pace, while the rest is sent.
+// Transfer sends n bytes, without reading until the server takes no more. Then it
+// reads, at pace, while the rest is sent.
 func (s *Session) Transfer(c *Client, n int, pace func()) error {
 	before, owed := c.Got, c.Sent-c.Got
 	offered, err := c.Offer(n)
@@ -28,19 +28,18 @@ func (s *Session) Transfer(c *Client, n int, pace func()) error {
 	err = c.Receive(owed+n, SilenceTimeout, pace)
 	if err != nil {
 		s.Note("got back", "%v", c.Outcome(before, owed+n, err))
-		s.Note("server", "%s", s.DescribeServer()) // before the sender gives up
+		s.Note("server", "%s", s.DescribeServer()) // while the sender still tries
 		if err == ErrSilence {
 			s.ExplainUnread(c)
 		}
-		c.Reset() // and with it the sender, who would set another deadline
+		c.Reset() // which ends the sender, too
 		<-rest
 		return ErrFailed
 	}
 	return <-rest
 }
 
-// leftUnread says what is usually wrong if bytes of c are unread and nothing
-// comes back.
+// ExplainUnread sets Usually if bytes of c are unread and none come back.
 func (s *Session) ExplainUnread(c *Client) {
 	end, _, err := c.ServerEnd()
 	if err != nil || end.RxQueue == 0 {
@@ -48,27 +47,29 @@ func (s *Session) ExplainUnread(c *Client) {
 	}
 	switch doing := s.Server.Doing(); {
 	case strings.HasPrefix(doing, "asleep in epoll"):
-		s.Usually = "no event will come for the bytes that are unread: their one edge is used up, " +
-			"or after EAGAIN nobody asked for EPOLLOUT or, later, for EPOLLIN again"
+		s.Usually = "no event will come for the unread bytes: their one edge is used up, " +
+			"or after EAGAIN the loop did not request EPOLLOUT, or EPOLLIN again later"
 	case doing == "running":
-		s.Usually = "it is awake and does not read what has come: after EAGAIN, writing was not taken up again, or reading was not"
+		s.Usually = "it is awake and does not read the bytes that have come: after EAGAIN, it did not resume writing, or reading"
 	}
 }
 
-// sipping is the pace of a slow reader: slow at first, so that the server meets
-// a full queue again and again; then as fast as it can, or it would never end.
+const slowReads = 200 // with a pause of 1 ms
+
+// SlowPace is the pace of a slow reader: slow at first, so the server meets a full
+// queue many times; then without pauses, or it would take too long.
 func SlowPace() func() {
-	sips := 0
+	reads := 0
 	return func() {
-		if sips++; sips <= 200 {
+		if reads++; reads <= slowReads {
 			time.Sleep(time.Millisecond)
 		}
 	}
 }
 
-// recovered connects a client that reads nothing until the server takes no more,
-// and then all that it is owed. It is nil if it does not get that: other checks
-// say so.
+// DialRecovered connects a client that reads nothing until the server takes no more,
+// and then reads all that it is owed. It returns nil if the client does not get that,
+// which is for other checks to report.
 func (s *Session) DialRecovered() (*Client, error) {
 	c, err := s.Dial(0)
 	if err != nil {
@@ -87,8 +88,8 @@ func (s *Session) DialRecovered() (*Client, error) {
 	return c, nil
 }
 
-// roomy connects a client for which the server's kernel has much room: a connection
-// that begins with a flood gets the most. See [client.window].
+// DialRoomy connects a client for which the server's kernel has much room. See
+// [Client.Window]. A connection that begins with a flood gets the most.
 func (s *Session) DialRoomy() (*Client, error) {
 	c, err := s.DialAndPing()
 	if err != nil {

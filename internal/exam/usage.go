@@ -9,8 +9,9 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// spins returns what share of the time the server wants a CPU. Who spins never
-// stops; on a busy machine others may seem to, so it looks three times.
+// SustainedCPU returns the share of d in which the server wants a CPU. A server that
+// spins never stops. Another one may seem to spin on a busy machine, so SustainedCPU
+// measures up to three times and returns a low share if there is one.
 func (s *Session) SustainedCPU(d time.Duration) (wanted float64) {
 	for range 3 {
 		if _, wanted = s.CPUShare(d); wanted < SpinningCPU {
@@ -20,8 +21,9 @@ func (s *Session) SustainedCPU(d time.Duration) (wanted float64) {
 	return wanted
 }
 
-// share measures how much of one CPU the server uses during d, and how much it
-// would use if nobody else did: a server that spins on a busy machine.
+// CPUShare measures how much of one CPU the server uses during d, and how much it would
+// use on a machine that has nothing else to do: it adds the time that the server waits
+// for a CPU.
 func (s *Session) CPUShare(d time.Duration) (used, wanted float64) {
 	cpu, waited := s.Server.CPUTime()
 	begin := time.Now()
@@ -35,8 +37,8 @@ func (s *Session) CPUShare(d time.Duration) (used, wanted float64) {
 	return used, used + float64(waited2-waited)/took
 }
 
-// peak samples the server's resident memory until the session ends. What it
-// returns says how much there has been at most.
+// PeakMemory samples the server's resident memory until the check ends. It returns a
+// function that returns the largest sample so far, in bytes.
 func (s *Session) PeakMemory() func() int64 {
 	ask, done := make(chan chan int64), make(chan struct{})
 	s.AtEnd(func() { close(done) })
@@ -64,8 +66,8 @@ func (s *Session) PeakMemory() func() int64 {
 	}
 }
 
-// CPUTime returns the time that all live threads of the server have spent on a CPU, and
-// the time that they have waited for one, ready to run.
+// CPUTime returns the time that the server's living threads have spent on a CPU, and the
+// time that they have waited for one, ready to run.
 func (s *Server) CPUTime() (used, waited time.Duration) {
 	for _, pid := range s.family() {
 		threads, _ := procfs.Threads(pid)
@@ -76,7 +78,7 @@ func (s *Server) CPUTime() (used, waited time.Duration) {
 	return used, waited
 }
 
-// threads is all threads of the server, by TID.
+// Threads returns all threads of the server, by TID.
 func (s *Server) Threads() map[int]procfs.Thread {
 	all := make(map[int]procfs.Thread)
 	for _, pid := range s.Processes() {
@@ -88,7 +90,7 @@ func (s *Server) Threads() map[int]procfs.Thread {
 	return all
 }
 
-// rss is the resident memory of the server's processes in bytes.
+// Memory returns the resident memory of the server's processes in bytes.
 func (s *Server) Memory() int64 {
 	var sum int64
 	for _, pid := range s.family() {
@@ -98,7 +100,7 @@ func (s *Server) Memory() int64 {
 	return sum
 }
 
-// descriptors is how many the server's processes have open.
+// Descriptors returns how many descriptors the server's processes have open.
 func (s *Server) Descriptors() int {
 	sum := 0
 	for _, pid := range s.family() {
@@ -108,7 +110,8 @@ func (s *Server) Descriptors() int {
 	return sum
 }
 
-// canSee tells whether /proc shows us the server's descriptors and threads.
+// canSee returns an error if /proc does not show us the server's descriptors and
+// threads.
 func (s *Server) canSee() error {
 	pids := s.Processes()
 	if len(pids) == 0 {

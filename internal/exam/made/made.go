@@ -33,13 +33,13 @@ var NotEdge = exam.Check{
 }
 
 var EpolloutAlwaysArmed = exam.Check{
-	ID: "EPOLLOUT_ALWAYS_ARMED", Title: "EPOLLOUT is asked for only while something is pending", For: []exam.Profile{exam.LT}, Run: epolloutArmed, Looks: true,
-	Usually: "EPOLLOUT was never taken back after the last byte was written",
+	ID: "EPOLLOUT_ALWAYS_ARMED", Title: "EPOLLOUT is requested only while bytes are pending", For: []exam.Profile{exam.LT}, Run: epolloutArmed, Looks: true,
+	Usually: "EPOLLOUT was not removed after the last byte was written",
 	Reread:  []string{`epoll_ctl(2) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 
 func blockingFD(s *exam.Session) error {
-	found, err := lookInside(s, false)
+	found, err := acceptedSockets(s, false)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func blockingFD(s *exam.Session) error {
 }
 
 func notEpoll(s *exam.Session) error {
-	found, err := lookInside(s, false)
+	found, err := acceptedSockets(s, false)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func notEpoll(s *exam.Session) error {
 		if a.epfd < 0 {
 			return s.Fail("fdinfo", "no epoll instance of process %d has the listening socket on its interest list", a.pid)
 		}
-		if !a.watched {
+		if !a.registered {
 			return s.Fail("fdinfo", "the epoll instance on fd %d has the listener on its interest list, but not the client on fd %d", a.epfd, a.fd.Num)
 		}
 	}
@@ -69,15 +69,15 @@ func notEpoll(s *exam.Session) error {
 	return nil
 }
 
-// trigger checks how the clients are registered, if they are: if not, NOT_EPOLL
-// says so.
+// trigger fails if a client is registered the other way. A client that is not
+// registered at all is reported by NOT_EPOLL.
 func trigger(s *exam.Session, edge bool) error {
-	found, err := lookInside(s, true)
+	found, err := acceptedSockets(s, true)
 	if err != nil {
 		return err
 	}
 	for _, a := range found {
-		if !a.watched {
+		if !a.registered {
 			return exam.SkipCheck("the clients are not on an interest list: see NOT_EPOLL")
 		}
 		if (a.interest.Events&unix.EPOLLET != 0) != edge {
@@ -93,7 +93,7 @@ func notLevel(s *exam.Session) error { return trigger(s, false) }
 func notEdge(s *exam.Session) error { return trigger(s, true) }
 
 func epolloutArmed(s *exam.Session) error {
-	found, err := lookInside(s, true)
+	found, err := acceptedSockets(s, true)
 	if err != nil {
 		return err
 	}
@@ -101,8 +101,8 @@ func epolloutArmed(s *exam.Session) error {
 		if a.interest.Events&unix.EPOLLET != 0 {
 			return exam.SkipCheck("the clients are registered edge-triggered: see NOT_LEVEL")
 		}
-		if a.watched && a.interest.Events&unix.EPOLLOUT != 0 {
-			return s.Fail("fdinfo", "the client on fd %d has got all its bytes and is registered for %v", a.fd.Num, a.interest.Events.Asked())
+		if a.registered && a.interest.Events&unix.EPOLLOUT != 0 {
+			return s.Fail("fdinfo", "the client on fd %d has received all its bytes and is registered for %v", a.fd.Num, a.interest.Events.Asked())
 		}
 	}
 	s.Note("fdinfo", "%d idle clients, none registered for EPOLLOUT", len(found))
