@@ -11,9 +11,8 @@ import (
 	"epoll-step-by-step/internal/exam"
 )
 
-// These checks are for a chat: the first line that a client sends is its name,
-// and each other one goes to everybody else. exercises/16-chat/README.md has it
-// exactly.
+// These checks are for a chat: the first line that a client sends is its name, and each
+// further line goes to all other clients. exercises/16-chat/README.md has the rules.
 
 const (
 	question = "* your name?\n"
@@ -21,50 +20,61 @@ const (
 	taken    = "* taken\n"
 	tooLong  = "* too long\n"
 
-	mostOfLine = 1024 // bytes, without the line end
-	mostOfName = 16
+	maxLine = 1024 // bytes, without the line end
+	maxName = 16   // bytes
 )
 
-func joined(name string) string { return "* " + name + " joined\n" }
+func hasJoined(name string) string { return "* " + name + " joined\n" }
 
-func left(name string) string { return "* " + name + " left\n" }
+func hasLeft(name string) string { return "* " + name + " left\n" }
 
-func says(name, line string) string { return name + ": " + line + "\n" }
+func saidBy(name, line string) string { return name + ": " + line + "\n" }
+
+// A timedReader fails with exam.ErrSilence if no byte comes for d.
+type timedReader struct {
+	client *exam.Client
+	d      time.Duration
+}
+
+func (r *timedReader) Read(p []byte) (int, error) { return r.client.ReadWithin(p, r.d) }
 
 // A talker is a client of the chat.
 type talker struct {
 	*exam.Client
-	name string
-	in   *bufio.Reader
+	name  string
+	in    *bufio.Reader // reads from timed
+	timed *timedReader
 }
 
-// arrive connects a client that has not said its name.
-func arrive(s *exam.Session, rcvbuf int) (*talker, error) {
+// connect connects a client that has not sent its name.
+func connect(s *exam.Session, rcvbuf int) (*talker, error) {
 	c, err := s.Dial(rcvbuf)
 	if err != nil {
 		return nil, err
 	}
-	return &talker{Client: c, in: bufio.NewReaderSize(c, 4<<10)}, nil
+	timed := &timedReader{client: c}
+	return &talker{Client: c, in: bufio.NewReaderSize(timed, 4<<10), timed: timed}, nil
 }
 
-// join connects a client and lets it say its name.
+// join connects a client that sends its name.
 func join(s *exam.Session, name string, rcvbuf int) (*talker, error) {
-	t, err := arrive(s, rcvbuf)
+	t, err := connect(s, rcvbuf)
 	if err != nil {
 		return nil, err
 	}
 	t.name = name
-	if problem := tell(s, t.Client, name+"\n"); problem != "" {
+	if problem := sendPieces(s, t.Client, name+"\n"); problem != "" {
 		s.Note("sent", "%q", name+"\n")
 		return nil, s.Fail("got back", "%s", problem)
 	}
-	if problem := t.hears(question + joined(name)); problem != "" {
+	if problem := t.expects(question + hasJoined(name)); problem != "" {
 		s.Note("sent", "%q, the first line of a new client", name+"\n")
 		return nil, s.Fail("got back", "%s", problem)
 	}
 	return t, nil
 }
 
+// joinAll has clients join one after the other, each of which learns of the later ones.
 func joinAll(s *exam.Session, names ...string) ([]*talker, error) {
 	var all []*talker
 	for _, name := range names {
@@ -73,7 +83,7 @@ func joinAll(s *exam.Session, names ...string) ([]*talker, error) {
 			return nil, err
 		}
 		for _, other := range all {
-			if problem := other.hears(joined(name)); problem != "" {
+			if problem := other.expects(hasJoined(name)); problem != "" {
 				return nil, s.Fail(other.name, "was there when %s joined, and heard %s", name, problem)
 			}
 		}
@@ -82,52 +92,51 @@ func joinAll(s *exam.Session, names ...string) ([]*talker, error) {
 	return all, nil
 }
 
-// hears wants exactly this to come next. It returns what came instead.
-func (t *talker) hears(want string) (problem string) {
+// expects receives exactly want. It returns what came instead.
+func (t *talker) expects(want string) (problem string) {
 	got := make([]byte, len(want))
-	t.SetReadDeadline(time.Now().Add(exam.SilenceTimeout))
-	n, err := readLike(t.in, got, want)
+	t.timed.d = exam.SilenceTimeout
+	n, err := readExpected(t.in, got, want)
 	talk := conversation{want: want, noun: "line"}
 	if i := exam.FirstDifference(got[:n], []byte(want[:n])); i >= 0 {
 		rest := make([]byte, 64)
-		t.SetReadDeadline(time.Now().Add(exam.StallTime))
+		t.timed.d = exam.StallTime
 		m, _ := t.in.Read(rest)
-		return talk.unlike(string(got[:n])+string(rest[:m]), i)
+		return talk.difference(string(got[:n])+string(rest[:m]), i)
 	}
 	if err != nil {
-		if len(want) <= 2*shown {
-			return fmt.Sprintf("%q, then %v; it was to be %q", got[:n], exam.ReadProblem(err, exam.SilenceTimeout), want)
+		if len(want) <= 2*quotedBytes {
+			return fmt.Sprintf("%q, then %v; want %q", got[:n], exam.ReadProblem(err, exam.SilenceTimeout), want)
 		}
-		return fmt.Sprintf("%s, then %v", talk.answers(string(got[:n])), exam.ReadProblem(err, exam.SilenceTimeout))
+		return fmt.Sprintf("%s, then %v", talk.countAnswers(string(got[:n])), exam.ReadProblem(err, exam.SilenceTimeout))
 	}
 	return ""
 }
 
-// line reads one line, without its end. What has come of one whose end does not
-// come is returned with the error.
+// line reads one line, without its end. If the end does not come, it returns the part of
+// the line that has come, with the error.
 func (t *talker) line(d time.Duration) (string, error) {
-	t.SetReadDeadline(time.Now().Add(d))
+	t.timed.d = d
 	text, err := t.in.ReadString('\n')
 	return strings.TrimSuffix(text, "\n"), err
 }
 
-// leaves wants the end of what t gets. It returns what came instead.
-func leaves(s *exam.Session, t *talker) (problem string) {
+// expectEOF receives EOF. It returns what came instead.
+func expectEOF(s *exam.Session, t *talker) (problem string) {
 	rest, err := t.line(exam.SilenceTimeout)
 	switch {
 	case err == nil || rest != "":
-		s.Usually = "who has left is still told what the others are told"
+		s.Usually = "a client that has left still gets the lines of the others"
 		return fmt.Sprintf("%q instead of EOF", rest)
 	case err != io.EOF:
-		s.Usually = "read(2) returned 0, so that nothing is owed any more: it is time for close(2)"
+		s.Usually = "read(2) returned 0, and nothing more is owed: it is time for close(2)"
 		return fmt.Sprintf("no EOF: %v", exam.ReadProblem(err, exam.SilenceTimeout))
 	}
 	return ""
 }
 
-// together has all of them do something at the same time, and returns the first
-// error.
-func together(all []*talker, f func(i int, t *talker) error) error {
+// inParallel calls f for all talkers at the same time, and returns the first error.
+func inParallel(all []*talker, f func(i int, t *talker) error) error {
 	var wg exam.WaitGroup
 	errs := make([]error, len(all))
 	for i, t := range all {
@@ -147,26 +156,29 @@ func together(all []*talker, f func(i int, t *talker) error) error {
 	return fmt.Errorf("%w (as with %s of %d clients)", errs[i], all[i].name, n)
 }
 
-func restsInCrowd(s *exam.Session, when string) error {
+// expectIdle fails if the server spins.
+func expectIdle(s *exam.Session, when string) error {
 	if wanted := s.SustainedCPU(exam.StallTime); wanted >= exam.SpinningCPU {
 		return s.Fail("CPU", "wanted %.0f %% of the time, %s", wanted*100, when)
 	}
 	return nil
 }
 
-func heardWhat(line string, err error) string {
+// describeLine says which line came, or why none came.
+func describeLine(line string, err error) string {
 	if err != nil && line == "" {
 		return exam.ReadProblem(err, exam.SilenceTimeout).Error()
 	}
 	if err != nil {
-		return fmt.Sprintf("%s, without its end, and then %v,", brief(line), exam.ReadProblem(err, exam.SilenceTimeout))
+		return fmt.Sprintf("%s, without its end, and then %v,", quoted(line), exam.ReadProblem(err, exam.SilenceTimeout))
 	}
-	return brief(line)
+	return quoted(line)
 }
 
-func brief(line string) string {
-	if len(line) > 2*shown {
-		return fmt.Sprintf("%q … (%d bytes)", line[:2*shown], len(line))
+// quoted quotes a line, or the beginning of a long one.
+func quoted(line string) string {
+	if len(line) > 2*quotedBytes {
+		return fmt.Sprintf("%q … (%d bytes)", line[:2*quotedBytes], len(line))
 	}
 	return fmt.Sprintf("%q", line)
 }

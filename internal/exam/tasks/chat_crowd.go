@@ -11,12 +11,12 @@ import (
 
 const (
 	chatClients = 500              // clients in one chat
-	roomTimeout = 15 * time.Second // for everybody to hear everybody
+	lineTimeout = 15 * time.Second // until the next of many lines
 )
 
 var ChatCrowd = exam.Check{
-	ID: "CHAT_CROWD", Title: "500 clients hear each other, and when all is said the server sleeps", For: []exam.Profile{exam.Chat}, Run: chatCrowd, Looks: true, Clients: chatClients,
-	Usually: "a client is left out while many are served, or EPOLLOUT is asked for with nothing to write",
+	ID: "CHAT_CROWD", Title: "500 clients hear each other, and then the server sleeps", For: []exam.Profile{exam.Chat}, Run: chatCrowd, Looks: true, Clients: chatClients,
+	Usually: "a client is left out while many are served, or EPOLLOUT is requested with nothing to write",
 	Reread:  []string{`epoll_wait(2) "DESCRIPTION"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 
@@ -32,20 +32,20 @@ func chatCrowd(s *exam.Session) error {
 	}
 	n := len(all)
 	s.Note("clients", "%d joined, one after the other", n)
-	// collect reads exactly as many lines as wanted has, in whatever order.
+	// collect receives the wanted lines but for skip, in any order, and no others.
 	collect := func(t *talker, skip string, wanted map[string]bool) error {
 		missing := len(wanted)
 		if wanted[skip] {
 			missing--
 		}
 		seen := make(map[string]bool)
-		for deadline := time.Now().Add(roomTimeout); missing > 0; missing-- {
-			line, err := t.line(time.Until(deadline))
+		for ; missing > 0; missing-- {
+			line, err := t.line(lineTimeout)
 			switch {
 			case err != nil:
-				return fmt.Errorf("%d of the lines were missing, then %v", missing, exam.ReadProblem(err, roomTimeout))
+				return fmt.Errorf("%d of the lines were missing, then %v", missing, exam.ReadProblem(err, lineTimeout))
 			case !wanted[line] || line == skip:
-				return fmt.Errorf("%q came, which nobody had said to it", line)
+				return fmt.Errorf("%q came, which no client had said", line)
 			case seen[line]:
 				return fmt.Errorf("%q came twice", line)
 			}
@@ -54,61 +54,61 @@ func chatCrowd(s *exam.Session) error {
 		return nil
 	}
 	begin := time.Now()
-	err := together(all, func(i int, t *talker) error {
+	err := inParallel(all, func(i int, t *talker) error {
 		var want strings.Builder
 		for j := i + 1; j < n; j++ {
-			want.WriteString(joined(all[j].name))
+			want.WriteString(hasJoined(all[j].name))
 		}
-		if problem := t.hears(want.String()); problem != "" {
+		if problem := t.expects(want.String()); problem != "" {
 			return errors.New(problem)
 		}
 		return nil
 	})
 	if err != nil {
-		return s.Fail("heard", "of who joined later: %v", err)
+		return s.Fail("heard", "of the clients that joined later: %v", err)
 	}
-	everybodys := make(map[string]bool)
+	hellos := make(map[string]bool)
 	for _, t := range all {
-		everybodys[t.name+": hello"] = true
+		hellos[t.name+": hello"] = true
 	}
 	for _, t := range all {
-		if problem := tell(s, t.Client, "hello\n"); problem != "" {
+		if problem := sendPieces(s, t.Client, "hello\n"); problem != "" {
 			return s.Fail(t.name, "got back %s", problem)
 		}
 	}
-	if err := together(all, func(_ int, t *talker) error { return collect(t, t.name+": hello", everybodys) }); err != nil {
+	if err := inParallel(all, func(_ int, t *talker) error { return collect(t, t.name+": hello", hellos) }); err != nil {
 		s.Note("sent", "a line from each of them, all at the same time")
 		return s.Fail("heard", "%v", err)
 	}
 	s.Note("each sent", "a line, and heard those of the others, %d altogether, within %.1f s", n*(n-1), time.Since(begin).Seconds())
-	if err := restsInCrowd(s, "with everybody there, and nobody saying anything"); err != nil {
+	if err := expectIdle(s, "with all clients there, and none sending anything"); err != nil {
 		return err
 	}
-	// Half of them leave, some in peace, some by a RST.
+	// Half of them leave, some with a FIN, some with a RST.
 	gone := make(map[string]bool)
 	for i, t := range all[:n/2] {
-		gone[strings.TrimSpace(left(t.name))] = true
+		gone[strings.TrimSpace(hasLeft(t.name))] = true
 		if i%2 == 0 {
 			s.CloseClient(t.Client)
 		} else {
 			t.Reset()
 		}
 	}
-	if err := together(all[n/2:], func(_ int, t *talker) error { return collect(t, "", gone) }); err != nil {
-		s.Note("left", "%d of them at the same time, some by a RST", n/2)
+	if err := inParallel(all[n/2:], func(_ int, t *talker) error { return collect(t, "", gone) }); err != nil {
+		s.Note("left", "%d of them at the same time, some with a RST", n/2)
 		return s.Fail("the others", "heard: %v", err)
 	}
 	last := all[n-1]
-	if problem := tell(s, last.Client, "who is left?\n"); problem != "" {
+	if problem := sendPieces(s, last.Client, "who is left?\n"); problem != "" {
 		return s.Fail(last.name, "got back %s", problem)
 	}
-	if err := together(all[n/2:n-1], func(_ int, t *talker) error {
-		if problem := t.hears(says(last.name, "who is left?")); problem != "" {
+	if err := inParallel(all[n/2:n-1], func(_ int, t *talker) error {
+		if problem := t.expects(saidBy(last.name, "who is left?")); problem != "" {
 			return errors.New(problem)
 		}
 		return nil
 	}); err != nil {
 		return s.Fail("afterwards", "one said something, and the others heard %v", err)
 	}
-	return restsInCrowd(s, "when half of them had left, and nobody said anything")
+	return expectIdle(s, "when half of them had left, and none sent anything")
 }

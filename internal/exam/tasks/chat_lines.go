@@ -15,17 +15,17 @@ var ChatLostLine = exam.Check{
 	Reread:  []string{`read(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 
-// A saying is what one of three says, and what each of them is then to hear.
-type saying struct {
-	who    int
-	what   string // in words; empty if it is pieces
+// A chatLine is what one of three clients sends, and what each of them must hear.
+type chatLine struct {
+	who    int    // that sends it
+	what   string // pieces in words; empty if they are short
 	pieces []string
 	hear   [3]string
 }
 
-func sayings(names []string) []saying {
+func chatLinesOf(names []string) []chatLine {
 	ann, bob, cyd := names[0], names[1], names[2]
-	longest := strings.Repeat("x", mostOfLine)
+	longest := strings.Repeat("x", maxLine)
 	others := func(who int, text string) (hear [3]string) {
 		for i := range hear {
 			if i != who {
@@ -38,19 +38,19 @@ func sayings(names []string) []saying {
 		hear[who] = text
 		return hear
 	}
-	return []saying{
-		{0, "", []string{"hello\n"}, others(0, says(ann, "hello"))},
-		{1, "", []string{"hi all\n"}, others(1, says(bob, "hi all"))},
-		{2, "", []string{"one\ntwo\nthree\n"}, others(2, says(cyd, "one")+says(cyd, "two")+says(cyd, "three"))},
-		{0, `"good morning\n" byte by byte, each when the server had read the one before`, strings.Split("good morning\n", ""), others(0, says(ann, "good morning"))},
-		{0, "", []string{"hel", "lo\nthe", "re\n"}, others(0, says(ann, "hello")+says(ann, "there"))},
-		{1, "", []string{"with a CR\r\nwith two\r\r\n"}, others(1, says(bob, "with a CR")+says(bob, "with two\r"))},
-		{1, "", []string{"\n\r\n\nafter empty lines\n"}, others(1, says(bob, "after empty lines"))},
-		{2, "", []string{"a NUL \x00, a CR \r, grüße, \xff\xfe\n"}, others(2, says(cyd, "a NUL \x00, a CR \r, grüße, \xff\xfe"))},
-		{0, fmt.Sprintf("a line of %d bytes, which is not too long", mostOfLine), []string{longest + "\r\n"}, others(0, says(ann, longest))},
-		{1, fmt.Sprintf("a line of %d bytes, which is too long", mostOfLine+1), []string{longest + "x\n"}, only(1, tooLong)},
+	return []chatLine{
+		{0, "", []string{"hello\n"}, others(0, saidBy(ann, "hello"))},
+		{1, "", []string{"hi all\n"}, others(1, saidBy(bob, "hi all"))},
+		{2, "", []string{"one\ntwo\nthree\n"}, others(2, saidBy(cyd, "one")+saidBy(cyd, "two")+saidBy(cyd, "three"))},
+		{0, `"good morning\n" byte by byte, each when the server had read the previous one`, strings.Split("good morning\n", ""), others(0, saidBy(ann, "good morning"))},
+		{0, "", []string{"hel", "lo\nthe", "re\n"}, others(0, saidBy(ann, "hello")+saidBy(ann, "there"))},
+		{1, "", []string{"with a CR\r\nwith two\r\r\n"}, others(1, saidBy(bob, "with a CR")+saidBy(bob, "with two\r"))},
+		{1, "", []string{"\n\r\n\nafter empty lines\n"}, others(1, saidBy(bob, "after empty lines"))},
+		{2, "", []string{"a NUL \x00, a CR \r, grüße, \xff\xfe\n"}, others(2, saidBy(cyd, "a NUL \x00, a CR \r, grüße, \xff\xfe"))},
+		{0, fmt.Sprintf("a line of %d bytes, which is not too long", maxLine), []string{longest + "\r\n"}, others(0, saidBy(ann, longest))},
+		{1, fmt.Sprintf("a line of %d bytes, which is too long", maxLine+1), []string{longest + "x\n"}, only(1, tooLong)},
 		{1, "a line of 300000 bytes", []string{strings.Repeat("x", 300_000) + "\n"}, only(1, tooLong)},
-		{1, "", []string{"a short one\n"}, others(1, says(bob, "a short one"))},
+		{1, "", []string{"a short one\n"}, others(1, saidBy(bob, "a short one"))},
 	}
 }
 
@@ -60,68 +60,68 @@ func chatLostLine(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	for _, say := range sayings(names) {
+	for _, say := range chatLinesOf(names) {
 		what := say.what
 		if what == "" {
 			what = fmt.Sprintf("%q", say.pieces)
 			what = strings.ReplaceAll(what[1:len(what)-1], `" "`, `", and when the server had read it, "`)
 		}
-		problem := tell(s, all[say.who].Client, say.pieces...)
+		problem := sendPieces(s, all[say.who].Client, say.pieces...)
 		if problem != "" {
 			s.Note(names[say.who], "sent %s", what)
 			return s.Fail("got back", "%s", problem)
 		}
 		for i, t := range all {
-			if problem := t.hears(say.hear[i]); problem != "" {
+			if problem := t.expects(say.hear[i]); problem != "" {
 				s.Note(names[say.who], "sent %s", what)
 				return s.Fail(t.name, "heard %s", problem)
 			}
 		}
 	}
-	if err := inBetween(s, all); err != nil {
+	if err := interleaved(s, all); err != nil {
 		return err
 	}
-	if err := atOnce(s, all); err != nil {
+	if err := allAtOnce(s, all); err != nil {
 		return err
 	}
-	if err := murmur(s, all); err != nil {
+	if err := manyShortLines(s, all); err != nil {
 		return err
 	}
-	return partingWords(s, all[2], all[:2])
+	return lastLine(s, all[2], all[:2])
 }
 
-// inBetween has two lines come piece by piece, in turn.
-func inBetween(s *exam.Session, all []*talker) error {
-	s.Note("in turn", `ann sent "hel", bob "in bet", ann "lo\n", and bob "ween\n", each when the server had read the one before`)
+// interleaved sends two lines piece by piece, in turn.
+func interleaved(s *exam.Session, all []*talker) error {
+	s.Note("in turn", `ann sent "hel", bob "in bet", ann "lo\n", and bob "ween\n", each when the server had read the previous one`)
 	for i, piece := range []string{"hel", "in bet", "lo\n", "ween\n"} {
 		t := all[i%2]
-		if problem := tell(s, t.Client, piece); problem != "" {
+		if problem := sendPieces(s, t.Client, piece); problem != "" {
 			return s.Fail(t.name, "got back %s", problem)
 		}
 		if !s.AwaitRead(t.Client, exam.FirstReplyTimeout) {
 			return s.Fail("server", "did not read that within %v", exam.FirstReplyTimeout)
 		}
 	}
-	hello, between := says("ann", "hello"), says("bob", "in between")
+	hello, between := saidBy("ann", "hello"), saidBy("bob", "in between")
 	for i, want := range []string{between, hello, hello + between} {
-		if problem := all[i].hears(want); problem != "" {
+		if problem := all[i].expects(want); problem != "" {
 			return s.Fail(all[i].name, "heard %s", problem)
 		}
 	}
 	return nil
 }
 
-// atOnce has all of them say many lines at the same time. Each hears those of
-// one in their order; how they are mixed is the server's choice.
-func atOnce(s *exam.Session, all []*talker) error {
-	const n = 300
+// allAtOnce has all clients send many lines at the same time. Each must hear the lines of
+// one client in their order; the server may mix those of several.
+func allAtOnce(s *exam.Session, all []*talker) error {
+	const n = 300 // lines
 	s.Note("at once", "each of the three sent %d lines in one write(2)", n)
 	for _, t := range all {
 		var b strings.Builder
 		for i := range n {
 			fmt.Fprintf(&b, "line %d\n", i)
 		}
-		if problem := tell(s, t.Client, b.String()); problem != "" {
+		if problem := sendPieces(s, t.Client, b.String()); problem != "" {
 			return s.Fail(t.name, "got back %s", problem)
 		}
 	}
@@ -142,55 +142,55 @@ func atOnce(s *exam.Session, all []*talker) error {
 	return nil
 }
 
-// murmur has a client with a long name say many short lines in one write(2), which
-// are far more for those who hear them. They read all the time, and the kernel has
-// room for that.
-func murmur(s *exam.Session, all []*talker) error {
-	m, err := join(s, strings.Repeat("m", mostOfName), 0)
+// manyShortLines has a client with a long name send many short lines in one write(2).
+// They are many more bytes for the clients that hear them, which read all the time; the
+// kernel has room for that.
+func manyShortLines(s *exam.Session, all []*talker) error {
+	sender, err := join(s, strings.Repeat("m", maxName), 0)
 	if err != nil {
 		return err
 	}
-	s.Note("another", "whose name has %d letters joined, and sent %d lines of one letter in one write(2)", mostOfName, murmurLines)
+	s.Note("another", "whose name has %d letters joined, and sent %d lines of one letter in one write(2)", maxName, murmurLines)
 	for _, t := range all {
-		if problem := t.hears(joined(m.name)); problem != "" {
+		if problem := t.expects(hasJoined(sender.name)); problem != "" {
 			return s.Fail(t.name, "heard %s", problem)
 		}
 	}
 	s.AwaitSleep()
-	if problem := tell(s, m.Client, strings.Repeat("y\n", murmurLines)); problem != "" {
+	if problem := sendPieces(s, sender.Client, strings.Repeat("y\n", murmurLines)); problem != "" {
 		return s.Fail("that one", "got back %s", problem)
 	}
-	err = together(all, func(_ int, t *talker) error {
+	err = inParallel(all, func(_ int, t *talker) error {
 		for i := range murmurLines {
 			line, err := t.line(exam.SilenceTimeout)
-			if err != nil || line+"\n" != says(m.name, "y") {
-				return fmt.Errorf("%d of them, and then %s", i, heardWhat(line, err))
+			if err != nil || line+"\n" != saidBy(sender.name, "y") {
+				return fmt.Errorf("%d of them, and then %s", i, describeLine(line, err))
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		s.Usually = "one read(2) may bring more lines than are kept for a client: try to write(2) before it is taken for slow"
+		s.Usually = "one read(2) may bring more lines than are kept for a client: try write(2) before taking the client for slow"
 		return s.Fail("the others", "read all the time, and heard %v", err)
 	}
 	return nil
 }
 
-// lastWords has one client say something and end its side.
-func partingWords(s *exam.Session, t *talker, others []*talker) error {
+// lastLine has one client send a line and end its stream.
+func lastLine(s *exam.Session, t *talker, others []*talker) error {
 	s.Note(t.name, `sent "bye\nthis is no li", and called shutdown(SHUT_WR)`)
-	if problem := tell(s, t.Client, "bye\nthis is no li"); problem != "" {
+	if problem := sendPieces(s, t.Client, "bye\nthis is no li"); problem != "" {
 		return s.Fail("got back", "%s", problem)
 	}
 	if err := t.CloseWrite(); err != nil {
 		return exam.PlainError(err)
 	}
 	for _, other := range others {
-		if problem := other.hears(says(t.name, "bye") + left(t.name)); problem != "" {
+		if problem := other.expects(saidBy(t.name, "bye") + hasLeft(t.name)); problem != "" {
 			return s.Fail(other.name, "heard %s", problem)
 		}
 	}
-	if problem := leaves(s, t); problem != "" {
+	if problem := expectEOF(s, t); problem != "" {
 		return s.Fail(t.name, "got %s", problem)
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -14,34 +13,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// speechLine is line i of the one who speaks. A line that is put together of two
-// is none of them.
+// speechLine returns line i of the speaker. A line that is made of parts of two lines
+// does not look like any of them.
 func speechLine(i int) string {
 	text := fmt.Sprintf("%08d ", i)
 	return text + strings.Repeat(text, 100)
 }
 
-// speech is a burst of lines, so many bytes, from line next on, and each reader
-// hears it.
-func speech(s *exam.Session, size int, speaker *talker, readers []*talker, next int, thrown map[string]bool) (int, error) {
+// sayLines has the speaker send lines of size bytes or more, from line next on, and each
+// reader hear them. It returns the line that comes next.
+func sayLines(s *exam.Session, size int, speaker *talker, readers []*talker, next int, toldOfLeaving map[string]bool) (int, error) {
 	var said, heard bytes.Buffer
 	for ; said.Len() < size; next++ {
 		said.WriteString(speechLine(next) + "\n")
-		heard.WriteString(says("speaker", speechLine(next)))
+		heard.WriteString(saidBy("speaker", speechLine(next)))
 	}
-	if problem := tell(s, speaker.Client, said.String()); problem != "" {
+	if problem := sendPieces(s, speaker.Client, said.String()); problem != "" {
 		return next, s.Fail("speaker", "got back %s", problem)
 	}
 	for _, t := range readers {
 		for want := heard.String(); want != ""; {
 			line, err := t.line(exam.SilenceTimeout)
-			if err == nil && line+"\n" == left("slow") && !thrown[t.name] {
-				thrown[t.name] = true
+			if err == nil && line+"\n" == hasLeft("slow") && !toldOfLeaving[t.name] {
+				toldOfLeaving[t.name] = true
 				continue
 			}
 			expected, rest, _ := strings.Cut(want, "\n")
 			if err != nil || line != expected {
-				return next, s.Fail(t.name, "heard %s when this was next: %s", heardWhat(line, err), brief(expected))
+				return next, s.Fail(t.name, "heard %s when this was next: %s", describeLine(line, err), quoted(expected))
 			}
 			want = rest
 		}
@@ -49,34 +48,35 @@ func speech(s *exam.Session, size int, speaker *talker, readers []*talker, next 
 	return next, nil
 }
 
-// A listener reads what the speaker said. Some lines may be missing. None may
-// be there twice, or be put together of two.
-type listener struct {
+// A slowReader reads what the speaker said. Lines may be missing, but none may come
+// twice, or be made of parts of two lines.
+type slowReader struct {
 	*talker
-	next, heard int // the line that may come next at the earliest; how many have come
+	next  int // no earlier line may come
+	heard int // lines that have come
 }
 
-// read reads n lines at most. It returns errSilence if no more comes, and io.EOF
-// if the connection has ended.
-func (l *listener) read(s *exam.Session, n int) error {
+// read reads up to n lines. It returns exam.ErrSilence if no further line comes, and
+// io.EOF if the connection has ended.
+func (l *slowReader) read(s *exam.Session, n int) error {
 	for range n {
 		line, err := l.line(exam.ReplyTimeout)
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded) && line != "":
-			s.Usually = "a line was written in part, and the rest of it forgotten: what is begun must be finished"
-			return s.Fail("slow", "read %s, and then a part of one, %s, whose rest did not come", exam.Plural(l.heard, "line", "lines"), brief(line))
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		case err == exam.ErrSilence && line != "":
+			s.Usually = "a line was written in part, and the rest of it forgotten: a line that has been begun must be finished"
+			return s.Fail("slow", "read %s, and then a part of one, %s, without the rest", exam.Plural(l.heard, "line", "lines"), quoted(line))
+		case err == exam.ErrSilence:
 			return exam.ErrSilence
 		case err == io.EOF || errors.Is(err, unix.ECONNRESET):
-			return io.EOF // in the middle of a line, maybe
+			return io.EOF // perhaps in the middle of a line
 		case err != nil:
 			return exam.PlainError(err)
 		}
 		text, _ := strings.CutPrefix(line, "speaker: ")
 		i, err := strconv.Atoi(text[:min(len(text), 8)])
 		if err != nil || line != "speaker: "+speechLine(i) {
-			s.Usually = "a line was written in part, and the rest of it dropped for lack of room: what is begun must be finished"
-			return s.Fail("slow", "read %s, and then one that nobody had said: %s", exam.Plural(l.heard, "line", "lines"), brief(line))
+			s.Usually = "a line was written in part, and the rest of it dropped for lack of room: a line that has been begun must be finished"
+			return s.Fail("slow", "read %s, and then one that nobody had said: %s", exam.Plural(l.heard, "line", "lines"), quoted(line))
 		}
 		if i < l.next {
 			return s.Fail("slow", "read line %d when it had read line %d", i, l.next-1)

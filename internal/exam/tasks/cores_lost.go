@@ -44,7 +44,7 @@ func workerLost(s *exam.Session) error {
 	}
 	victims := slices.Sorted(maps.Keys(at))
 	for _, pid := range victims[:min(len(victims), maxKilled)] {
-		if err := lose(s, pid, at); err != nil {
+		if err := killWorker(s, pid, at); err != nil {
 			return err
 		}
 	}
@@ -53,7 +53,7 @@ func workerLost(s *exam.Session) error {
 
 // lose kills one process. Its clients must notice, all others must be served on, and
 // soon another process must serve.
-func lose(s *exam.Session, pid int, at map[int][]*exam.Client) error {
+func killWorker(s *exam.Session, pid int, at map[int][]*exam.Client) error {
 	if _, parent := s.Server.Members(); pid == parent {
 		return s.Fail("process", "%d serves %s, and it has started the others: no process is left to replace it when it dies",
 			pid, exam.Plural(len(at[pid]), "client", "clients"))

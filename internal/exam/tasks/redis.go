@@ -19,7 +19,7 @@ const pipelined = 1000 // commands in one piece
 
 // array is a command as programs send it: the number of words, and each word
 // with its length.
-func array(words ...string) string {
+func command(words ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
 	for _, w := range words {
@@ -56,8 +56,8 @@ const (
 )
 
 // insist has a conversation, and fails if it goes any other way.
-func insist(s *exam.Session, talk conversation) error {
-	came, err := hold(s, talk)
+func expectConversation(s *exam.Session, talk conversation) error {
+	came, err := converse(s, talk)
 	if err == nil && came != "" {
 		s.Note("sent", "%s", talk.sent)
 		return s.Fail("got back", "%s", came)
@@ -66,11 +66,11 @@ func insist(s *exam.Session, talk conversation) error {
 }
 
 // keys is what this check's keys begin with.
-func keys() string { return fmt.Sprintf("exam:%x", exam.UniqueID()) }
+func newKeyPrefix() string { return fmt.Sprintf("exam:%x", exam.UniqueID()) }
 
 // fill sends p again and again, n bytes altogether, or until the server takes no
 // more.
-func fill(c *exam.Client, p []byte, n int) error {
+func sendRepeated(c *exam.Client, p []byte, n int) error {
 	for sent := 0; sent < n; {
 		c.SetWriteDeadline(time.Now().Add(exam.StallTime))
 		m, err := c.Write(p[sent%len(p):])
@@ -91,7 +91,7 @@ func fill(c *exam.Client, p []byte, n int) error {
 
 func othersServed(s *exam.Session, c *exam.Client, when string) error {
 	c.SetDeadline(time.Now().Add(exam.NewcomerTimeout))
-	_, err := c.Write([]byte(array("PING")))
+	_, err := c.Write([]byte(command("PING")))
 	if err == nil {
 		err = expect(c, []byte(pong))
 	}
@@ -105,8 +105,7 @@ func othersServed(s *exam.Session, c *exam.Client, when string) error {
 // expect reads exactly this.
 func expect(c *exam.Client, want []byte) error {
 	got := make([]byte, len(want))
-	c.SetReadDeadline(time.Now().Add(exam.SilenceTimeout))
-	n, err := readLike(c, got, string(want))
+	n, err := readExpected(c.Within(exam.SilenceTimeout), got, string(want))
 	if i := exam.FirstDifference(got[:n], want[:n]); i >= 0 {
 		return fmt.Errorf("%q instead of %q", exam.Excerpt(got[i:n]), exam.Excerpt(want[i:]))
 	}

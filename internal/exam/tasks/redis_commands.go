@@ -26,52 +26,52 @@ func commands(mine string) []conversation {
 	}
 	key := func() string { return fmt.Sprintf("%s:%d", mine, len(list)) }
 
-	add("PING", array("PING"), pong)
-	add("PING with a word", array("PING", "hello"), bulk("hello"))
+	add("PING", command("PING"), pong)
+	add("PING with a word", command("PING", "hello"), bulk("hello"))
 	add("PING, as a line", "PING\r\n", pong)
 	add("a line that ends in \\n alone", "PING\n", pong)
 	add("a line with spaces, after empty lines", "\r\n\n  PING   hello \r\n", bulk("hello"))
-	add("names in small letters and in mixed ones", array("ping")+array("eChO", "x")+"pInG\r\n", pong+bulk("x")+pong)
-	add("ECHO", array("ECHO", "a b"), bulk("a b"))
-	add("ECHO of nothing", array("ECHO", ""), bulk(""))
-	add("GET of a key that is not there", array("GET", key()), null)
+	add("names in small letters and in mixed ones", command("ping")+command("eChO", "x")+"pInG\r\n", pong+bulk("x")+pong)
+	add("ECHO", command("ECHO", "a b"), bulk("a b"))
+	add("ECHO of nothing", command("ECHO", ""), bulk(""))
+	add("GET of a key that is not there", command("GET", key()), null)
 	k := key()
-	add("SET, and GET", array("SET", k, "one")+array("GET", k), ok+bulk("one"))
+	add("SET, and GET", command("SET", k, "one")+command("GET", k), ok+bulk("one"))
 	k = key()
-	add("SET twice", array("SET", k, "one")+array("SET", k, "")+array("GET", k), ok+ok+bulk(""))
+	add("SET twice", command("SET", k, "one")+command("SET", k, "")+command("GET", k), ok+ok+bulk(""))
 	k = key()
 	add("SET and GET, as lines", "SET "+k+" 1\r\nget "+k+"\r\n", ok+bulk("1"))
 	k = key()
 	value := "\x00\r\n\xff*1\r\n$4\r\nPING\r\n\x00"
-	add("a value with a NUL, line ends and what looks like a command", array("SET", k, value)+array("GET", k), ok+bulk(value))
+	add("a value with a NUL, line ends and what looks like a command", command("SET", k, value)+command("GET", k), ok+bulk(value))
 	k = key() + "\x00\r\n\xff"
-	add("a key with such bytes", array("SET", k, "x")+array("GET", k)+array("GET", k[:len(k)-1]), ok+bulk("x")+null)
+	add("a key with such bytes", command("SET", k, "x")+command("GET", k)+command("GET", k[:len(k)-1]), ok+bulk("x")+null)
 	k = key()
-	add("DEL of a key, of the same twice, and of one that is not there", array("SET", k, "x")+array("DEL", k, k, k+"?")+array("GET", k)+array("DEL", k), ok+":1\r\n"+null+":0\r\n")
+	add("DEL of a key, of the same twice, and of one that is not there", command("SET", k, "x")+command("DEL", k, k, k+"?")+command("GET", k)+command("DEL", k), ok+":1\r\n"+null+":0\r\n")
 	k = key()
-	add("INCR of nothing, and of that", array("INCR", k)+array("INCR", k)+array("GET", k), ":1\r\n:2\r\n"+bulk("2"))
+	add("INCR of nothing, and of that", command("INCR", k)+command("INCR", k)+command("GET", k), ":1\r\n:2\r\n"+bulk("2"))
 	k = key()
-	add("INCR of -1", array("SET", k, "-1")+array("INCR", k)+array("GET", k), ok+":0\r\n"+bulk("0"))
+	add("INCR of -1", command("SET", k, "-1")+command("INCR", k)+command("GET", k), ok+":0\r\n"+bulk("0"))
 	for _, v := range []string{"one", "", "1.0", " 1", "1 ", "+1", "01", "-0", "0x1", "9223372036854775808"} {
 		k = key()
-		add(fmt.Sprintf("INCR of %q", v), array("SET", k, v)+array("INCR", k)+array("GET", k), ok+notAnInteger+bulk(v))
+		add(fmt.Sprintf("INCR of %q", v), command("SET", k, v)+command("INCR", k)+command("GET", k), ok+notAnInteger+bulk(v))
 	}
 	k = key()
 	most, before := strconv.Itoa(math.MaxInt64), strconv.Itoa(math.MaxInt64-1)
-	add("INCR up to the largest number, and beyond", array("SET", k, before)+array("INCR", k)+array("INCR", k)+array("GET", k),
+	add("INCR up to the largest number, and beyond", command("SET", k, before)+command("INCR", k)+command("INCR", k)+command("GET", k),
 		ok+":"+most+"\r\n"+wouldFlow+bulk(most))
-	add("a command that there is not", array("FOO", "a", "b")+array("PING"),
+	add("a command that there is not", command("FOO", "a", "b")+command("PING"),
 		"-ERR unknown command 'FOO', with args beginning with: 'a' 'b' \r\n"+pong)
-	add("one without a word more", array("foo"), "-ERR unknown command 'foo', with args beginning with: \r\n")
+	add("one without a word more", command("foo"), "-ERR unknown command 'foo', with args beginning with: \r\n")
 	add("one as a line", "FOO a\r\n", "-ERR unknown command 'FOO', with args beginning with: 'a' \r\n")
-	add("one with line ends in its words, which must not end the reply", array("F\rO", "a\r\n+OK\r\nb"),
+	add("one with line ends in its words, which must not end the reply", command("F\rO", "a\r\n+OK\r\nb"),
 		"-ERR unknown command 'F O', with args beginning with: 'a  +OK  b' \r\n")
 	k = key()
 	for _, words := range [][]string{{"GET"}, {"GET", k, k}, {"SET", k}, {"ECHO"}, {"ECHO", k, k}, {"DEL"}, {"INCR"}, {"Incr", k, k}, {"PING", k, k}} {
-		add("too few words or too many", array(words...), tooFew(strings.ToLower(words[0])))
+		add("too few words or too many", command(words...), tooFew(strings.ToLower(words[0])))
 	}
-	add("SET with a word too many", array("SET", k, "a", "b")+array("GET", k), syntaxError+null)
-	add("arrays of no word", "*0\r\n*-1\r\n"+array("PING"), pong)
+	add("SET with a word too many", command("SET", k, "a", "b")+command("GET", k), syntaxError+null)
+	add("arrays of no word", "*0\r\n*-1\r\n"+command("PING"), pong)
 	return list
 }
 
@@ -81,17 +81,17 @@ func longCommands(mine string) []conversation {
 	words, dels := []string{"DEL"}, ""
 	for i := range pipelined {
 		words = append(words, fmt.Sprint(mine, ":none:", i))
-		dels += array("INCR", mine+":many")
+		dels += command("INCR", mine+":many")
 	}
 	var counts strings.Builder
 	for i := range pipelined {
 		fmt.Fprintf(&counts, ":%d\r\n", i+1)
 	}
 	return []conversation{
-		{sent: "SET and GET of 1 MiB, in one piece", pieces: []string{array("SET", mine+":big", value) + array("GET", mine+":big")}, want: ok + bulk(value), split: replies},
-		{sent: fmt.Sprintf("DEL of %d keys", pipelined), pieces: []string{array(words...)}, want: ":0\r\n", split: replies},
-		{sent: fmt.Sprintf("INCR, %d times in one piece, then shutdown(SHUT_WR), then read", pipelined), pieces: []string{dels}, want: counts.String(), leaves: true, split: replies},
-		{sent: "half a SET, then shutdown(SHUT_WR)", pieces: []string{array("SET", mine+":half", "x")[:30]}, leaves: true, split: replies},
-		{sent: "as the next client, a GET of that key", pieces: []string{array("GET", mine+":half")}, want: null, split: replies},
+		{sent: "SET and GET of 1 MiB, in one piece", pieces: []string{command("SET", mine+":big", value) + command("GET", mine+":big")}, want: ok + bulk(value), split: replies},
+		{sent: fmt.Sprintf("DEL of %d keys", pipelined), pieces: []string{command(words...)}, want: ":0\r\n", split: replies},
+		{sent: fmt.Sprintf("INCR, %d times in one piece, then shutdown(SHUT_WR), then read", pipelined), pieces: []string{dels}, want: counts.String(), ends: true, split: replies},
+		{sent: "half a SET, then shutdown(SHUT_WR)", pieces: []string{command("SET", mine+":half", "x")[:30]}, ends: true, split: replies},
+		{sent: "as the next client, a GET of that key", pieces: []string{command("GET", mine+":half")}, want: null, split: replies},
 	}
 }

@@ -21,13 +21,13 @@ var RedisProtocolError = exam.Check{
 // redisProtocolError has one client send what is no command, while another one
 // is in the middle of one.
 func redisProtocolError(s *exam.Session) error {
-	k := keys()
-	half, rest := array("SET", k, "value")[:20], array("SET", k, "value")[20:]
+	k := newKeyPrefix()
+	half, rest := command("SET", k, "value")[:20], command("SET", k, "value")[20:]
 	other, err := s.Dial(0)
 	if err != nil {
 		return err
 	}
-	if problem := tell(s, other, half); problem != "" {
+	if problem := sendPieces(s, other, half); problem != "" {
 		return s.Fail("another", "sent half a command, and got %s", problem)
 	}
 	if !s.AwaitRead(other, exam.FirstReplyTimeout) {
@@ -48,19 +48,19 @@ func redisProtocolError(s *exam.Session) error {
 		if len(bad.sent) > 60 {
 			sent = fmt.Sprintf("%d times %q, without a line end", len(bad.sent), bad.sent[:1])
 		}
-		if err := insist(s, conversation{
-			sent: "a PING, and then " + sent, pieces: []string{array("PING") + bad.sent},
-			want: pong + "-ERR Protocol error: " + bad.why + "\r\n", thrown: true, split: replies,
+		if err := expectConversation(s, conversation{
+			sent: "a PING, and then " + sent, pieces: []string{command("PING") + bad.sent},
+			want: pong + "-ERR Protocol error: " + bad.why + "\r\n", closes: true, split: replies,
 		}); err != nil {
 			return err
 		}
 	}
-	if err := rubbishBehind(s); err != nil {
+	if err := bytesAfterError(s); err != nil {
 		return err
 	}
-	came := tell(s, other, rest+array("GET", k))
+	came := sendPieces(s, other, rest+command("GET", k))
 	if came == "" {
-		came, err = hear(s, other, conversation{want: ok + bulk("value"), split: replies})
+		came, err = expectAnswers(s, other, conversation{want: ok + bulk("value"), split: replies})
 	}
 	if err != nil {
 		return err
@@ -76,10 +76,10 @@ func redisProtocolError(s *exam.Session) error {
 
 // rubbishBehind sends commands, what is none, and much more, and reads only when
 // the server has had the time to close the connection.
-func rubbishBehind(s *exam.Session) error {
-	k := keys()
+func bytesAfterError(s *exam.Session) error {
+	k := newKeyPrefix()
 	value := strings.Repeat("x", biggest/2)
-	if err := insist(s, conversation{sent: "a SET", pieces: []string{array("SET", k, value)}, want: ok, split: replies}); err != nil {
+	if err := expectConversation(s, conversation{sent: "a SET", pieces: []string{command("SET", k, value)}, want: ok, split: replies}); err != nil {
 		return err
 	}
 	c, err := s.Dial(exam.TinyBuffer)
@@ -88,14 +88,14 @@ func rubbishBehind(s *exam.Session) error {
 	}
 	const gets = 4
 	c.SetWriteDeadline(time.Now().Add(exam.NewcomerTimeout))
-	if _, err := c.Write([]byte(strings.Repeat(array("GET", k), gets) + "*x\r\n")); err != nil {
+	if _, err := c.Write([]byte(strings.Repeat(command("GET", k), gets) + "*x\r\n")); err != nil {
 		return exam.PlainError(err)
 	}
-	if err := fill(c, []byte(strings.Repeat("y", 64<<10)), biggest); err != nil && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
+	if err := sendRepeated(c, []byte(strings.Repeat("y", 64<<10)), biggest); err != nil && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
 		return exam.PlainError(err)
 	}
-	talk := conversation{want: strings.Repeat(bulk(value), gets) + "-ERR Protocol error: invalid multibulk length\r\n", thrown: true, split: replies}
-	came, err := hear(s, c, talk)
+	talk := conversation{want: strings.Repeat(bulk(value), gets) + "-ERR Protocol error: invalid multibulk length\r\n", closes: true, split: replies}
+	came, err := expectAnswers(s, c, talk)
 	if err != nil {
 		return err
 	}

@@ -19,9 +19,9 @@ var RedisSplit = exam.Check{
 }
 
 func redisWrongReply(s *exam.Session) error {
-	mine := keys()
+	mine := newKeyPrefix()
 	for _, talk := range append(commands(mine), longCommands(mine)...) {
-		if err := insist(s, talk); err != nil {
+		if err := expectConversation(s, talk); err != nil {
 			return err
 		}
 	}
@@ -34,18 +34,18 @@ func redisWrongReply(s *exam.Session) error {
 // while the others' come.
 func redisSplit(s *exam.Session) error {
 	all := conversation{pieces: []string{""}, split: replies}
-	list := commands(keys())
+	list := commands(newKeyPrefix())
 	for _, talk := range list {
 		all.pieces[0] += talk.pieces[0]
 		all.want += talk.want
 	}
 	all.sent = fmt.Sprintf("%d commands in one write(2)", len(replies(all.want)))
 	s.Usually = "one read(2) is taken for one command, and what is behind the first one is lost"
-	if err := insist(s, all); err != nil {
+	if err := expectConversation(s, all); err != nil {
 		return err
 	}
 	s.Usually = ""
-	list = commands(keys())
+	list = commands(newKeyPrefix())
 	talkers := make([]*exam.Client, len(list))
 	longest := 0
 	for i, talk := range list {
@@ -61,7 +61,7 @@ func redisSplit(s *exam.Session) error {
 			if at >= len(talk.pieces[0]) {
 				continue
 			}
-			if problem := tell(s, talkers[i], talk.pieces[0][at:at+1]); problem != "" {
+			if problem := sendPieces(s, talkers[i], talk.pieces[0][at:at+1]); problem != "" {
 				s.Note("sent", "%s, %s", talk.sent, sent)
 				return s.Fail("got back", "%s", problem)
 			}
@@ -77,7 +77,7 @@ func redisSplit(s *exam.Session) error {
 		}
 	}
 	for i, talk := range list {
-		came, err := hear(s, talkers[i], talk)
+		came, err := expectAnswers(s, talkers[i], talk)
 		if err != nil {
 			return err
 		}

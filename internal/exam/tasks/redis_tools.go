@@ -55,7 +55,7 @@ func redisManyWrites(s *exam.Session) error {
 	}
 	r, w, seg := count()
 	c.SetWriteDeadline(time.Now().Add(exam.NewcomerTimeout))
-	if _, err := c.Write([]byte(strings.Repeat(array("PING"), pipelined))); err != nil {
+	if _, err := c.Write([]byte(strings.Repeat(command("PING"), pipelined))); err != nil {
 		return exam.PlainError(err)
 	}
 	s.Note("sent", "PING, %d times in one write(2)", pipelined)
@@ -92,7 +92,7 @@ func redisTools(s *exam.Session) error {
 			return exam.SkipCheck(name + " is not installed: make setup")
 		}
 	}
-	k, many := keys(), strconv.Itoa(benchmarkRequests)
+	k, many := newKeyPrefix(), strconv.Itoa(benchmarkRequests)
 	for _, cmd := range []struct {
 		args []string
 		want string
@@ -108,7 +108,7 @@ func redisTools(s *exam.Session) error {
 		{[]string{"-r", "3", "INCR", k}, "(integer) 1\n(integer) 2\n(integer) 3"},
 	} {
 		line := "redis-cli " + strings.Join(cmd.args, " ")
-		out, err := tool(s, "redis-cli", append([]string{"--no-raw"}, cmd.args...)...)
+		out, err := runTool(s, "redis-cli", append([]string{"--no-raw"}, cmd.args...)...)
 		if got := strings.TrimSpace(out); got != cmd.want || err != nil {
 			s.Note("ran", "%s", line)
 			if err != nil {
@@ -120,11 +120,11 @@ func redisTools(s *exam.Session) error {
 	if err := benchmark(s, "-t", "ping,set,get,incr", "-n", many); err != nil {
 		return err
 	}
-	tool(s, "redis-cli", "DEL", k)
+	runTool(s, "redis-cli", "DEL", k)
 	if err := benchmark(s, "-n", many, "INCR", k); err != nil {
 		return err
 	}
-	out, err := tool(s, "redis-cli", "GET", k)
+	out, err := runTool(s, "redis-cli", "GET", k)
 	if got := strings.TrimSpace(out); got != many || err != nil {
 		return s.Fail("GET", "of the counter after %s times INCR says %q", many, got)
 	}
@@ -135,7 +135,7 @@ func redisTools(s *exam.Session) error {
 func benchmark(s *exam.Session, args ...string) error {
 	args = append([]string{"-P", "16", "-q"}, args...)
 	begin := time.Now()
-	out, err := tool(s, "redis-benchmark", args...)
+	out, err := runTool(s, "redis-benchmark", args...)
 	// It prints its progress, too, each time over the last one.
 	var results []string
 	for line := range strings.FieldsFuncSeq(out, func(r rune) bool { return r == '\r' || r == '\n' }) {
@@ -157,7 +157,7 @@ func benchmark(s *exam.Session, args ...string) error {
 
 // tool runs a program against the server. What it prints is returned, too, if
 // it fails or does not come to its end.
-func tool(s *exam.Session, name string, args ...string) (string, error) {
+func runTool(s *exam.Session, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(s.Ctx, toolTimeout)
 	defer cancel()
 	host, port, _ := net.SplitHostPort(s.Server.Addr.String())

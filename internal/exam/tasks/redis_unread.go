@@ -21,9 +21,9 @@ var RedisUnreadReplies = exam.Check{
 // redisUnread has one client ask for much and read nothing: short commands with
 // long replies, which come by one read, and then long ones, without an end.
 func redisUnread(s *exam.Session) error {
-	k := keys()
+	k := newKeyPrefix()
 	value := exam.NewPattern(valueSize)
-	if err := insist(s, conversation{sent: "a SET", pieces: []string{array("SET", k, string(value))}, want: ok, split: replies}); err != nil {
+	if err := expectConversation(s, conversation{sent: "a SET", pieces: []string{command("SET", k, string(value))}, want: ok, split: replies}); err != nil {
 		return err
 	}
 	other, err := s.Dial(0)
@@ -37,7 +37,7 @@ func redisUnread(s *exam.Session) error {
 		return err
 	}
 	c.SetWriteDeadline(time.Now().Add(exam.NewcomerTimeout))
-	if _, err := c.Write([]byte(strings.Repeat(array("GET", k), unreadGets))); err != nil {
+	if _, err := c.Write([]byte(strings.Repeat(command("GET", k), unreadGets))); err != nil {
 		return exam.PlainError(err)
 	}
 	s.Note("sent", "%d times GET of a value of %d bytes in one piece, without reading", unreadGets, len(value))
@@ -64,7 +64,7 @@ func redisUnread(s *exam.Session) error {
 	if c, err = s.Dial(0); err != nil {
 		return err
 	}
-	if err := fill(c, []byte(strings.Repeat(array("ECHO", string(value[:1000])), 64)), exam.Flood); err != nil {
+	if err := sendRepeated(c, []byte(strings.Repeat(command("ECHO", string(value[:1000])), 64)), exam.Flood); err != nil {
 		return s.Fail("a second", "client sent ECHO of 1000 bytes again and again, without reading: %v", err)
 	}
 	grew := peak() - before
@@ -81,7 +81,7 @@ func redisUnread(s *exam.Session) error {
 	if _, err := c.Write([]byte("*1000\r\n")); err != nil {
 		return exam.PlainError(err)
 	}
-	fill(c, []byte(bulk(string(word))), exam.Flood) // until it is thrown out, or not read any more
+	sendRepeated(c, []byte(bulk(string(word))), exam.Flood) // until it is toldOfLeaving out, or not read any more
 	grew = peak() - before
 	s.Note("a third", "client sent a command of 1000 words of 1 MiB each; %d bytes were taken, and memory grew by %d KiB", c.Sent, grew>>10)
 	if grew >= exam.MaxGrowth {

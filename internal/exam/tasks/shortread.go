@@ -219,7 +219,7 @@ func endWhileFlushing(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	sent, err := stuff(s, c)
+	sent, err := fillQueues(s, c)
 	if err != nil {
 		return err
 	}
@@ -288,7 +288,7 @@ func endBeyondRoom(s *exam.Session, before int) (inTime bool, err error) {
 // stuff sends, without reading, until the server has stopped reading, and so
 // little at a time that all of it is on the server's side then: nothing waits in
 // the client's own queue. It returns how many bytes that took.
-func stuff(s *exam.Session, c *exam.Client) (sent int, err error) {
+func fillQueues(s *exam.Session, c *exam.Client) (sent int, err error) {
 	for sent < exam.Flood {
 		little := 256 << 10
 		if sent < queueCapacity {

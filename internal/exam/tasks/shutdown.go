@@ -29,8 +29,8 @@ var DroppedOnTerm = exam.Check{
 	Reread:  []string{`signal(7) "Signal dispositions"`, `eventfd(2) "DESCRIPTION"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterEdge,
 }
 
-// An audience is who is connected when the signal comes.
-type audience struct {
+// An connected is who is connected when the signal comes.
+type connected struct {
 	signalled time.Time // the server can know of it since then
 	heard     time.Time // and does now at the latest
 
@@ -42,7 +42,7 @@ type audience struct {
 }
 
 func droppedOnTerm(s *exam.Session) error {
-	a, err := assemble(s)
+	a, err := connectAll(s)
 	if err != nil {
 		return err
 	}
@@ -50,8 +50,8 @@ func droppedOnTerm(s *exam.Session) error {
 	if err := s.WhileStopped(func() error { return lastMessages(s, a) }); err != nil {
 		return err
 	}
-	for _, part := range []func(*exam.Session, *audience) error{
-		unreadAnswered, waitingAnswered, slowServed, idleGo, newRefused, neverCutOff, exitsInOrder,
+	for _, part := range []func(*exam.Session, *connected) error{
+		unreadAnswered, waitingAnswered, slowServed, idleClosed, newRefused, neverCutOff, exitsInOrder,
 	} {
 		if err := part(s, a); err != nil {
 			return err
@@ -60,8 +60,8 @@ func droppedOnTerm(s *exam.Session) error {
 	return secondSignal(s)
 }
 
-func assemble(s *exam.Session) (*audience, error) {
-	a := new(audience)
+func connectAll(s *exam.Session) (*connected, error) {
+	a := new(connected)
 	for i := range 14 {
 		connect := s.DialAndPing
 		if i == 13 {
@@ -82,7 +82,7 @@ func assemble(s *exam.Session) (*audience, error) {
 		if *c, err = s.Dial(0); err != nil {
 			return nil, err
 		}
-		if _, err = stuff(s, *c); err != nil {
+		if _, err = fillQueues(s, *c); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +91,7 @@ func assemble(s *exam.Session) (*audience, error) {
 
 // neverReads connects a client that does not take what it is owed, and sends until
 // the server sleeps and takes no more.
-func neverReads(s *exam.Session) (*exam.Client, error) {
+func dialStuck(s *exam.Session) (*exam.Client, error) {
 	c, err := s.Dial(0)
 	for asleep, sent := false, 0; err == nil && !asleep && sent < exam.Flood; {
 		more := 0
@@ -104,7 +104,7 @@ func neverReads(s *exam.Session) (*exam.Client, error) {
 
 // lastMessages sends what the server is to find when it goes on: messages, more
 // clients, and the signal.
-func lastMessages(s *exam.Session, a *audience) error {
+func lastMessages(s *exam.Session, a *connected) error {
 	n := 0
 	for i, c := range a.unread {
 		n = exam.PingSize + i*10_000
@@ -160,7 +160,7 @@ func lastAnswer(s *exam.Session, c *exam.Client, who, usually string) error {
 
 const endsAtOnce = "the signal ends the process, or the loop, at once: what has arrived and was not read is thrown away, and the client gets a RST for it"
 
-func unreadAnswered(s *exam.Session, a *audience) error {
+func unreadAnswered(s *exam.Session, a *connected) error {
 	for _, c := range a.unread {
 		if err := lastAnswer(s, c, "its last message had arrived, and was not read yet", endsAtOnce); err != nil {
 			return err
@@ -171,7 +171,7 @@ func unreadAnswered(s *exam.Session, a *audience) error {
 	return nil
 }
 
-func waitingAnswered(s *exam.Session, a *audience) error {
+func waitingAnswered(s *exam.Session, a *connected) error {
 	for _, c := range a.waiting {
 		if err := lastAnswer(s, c, "it had connected and sent a message, and was not accepted yet", "close(2) of the listener resets whoever waits there: their connect(2) had succeeded, so accept(2) them first"); err != nil {
 			return err
@@ -181,7 +181,7 @@ func waitingAnswered(s *exam.Session, a *audience) error {
 	return nil
 }
 
-func idleGo(s *exam.Session, a *audience) error {
+func idleClosed(s *exam.Session, a *connected) error {
 	for _, c := range a.idle {
 		switch err := c.AwaitEOF(max(time.Until(a.heard.Add(promptClose)), exam.StallTime)); {
 		case err == exam.ErrSilence:
@@ -198,7 +198,7 @@ func idleGo(s *exam.Session, a *audience) error {
 
 // newRefused wants that nobody can connect any more, although the server is still
 // there for others.
-func newRefused(s *exam.Session, a *audience) error {
+func newRefused(s *exam.Session, a *connected) error {
 	err := awaitRefused(s, a.heard)
 	if err == nil {
 		s.Note("refused", "whoever came after the signal")
@@ -224,7 +224,7 @@ func awaitRefused(s *exam.Session, since time.Time) error {
 	}
 }
 
-func slowServed(s *exam.Session, a *audience) error {
+func slowServed(s *exam.Session, a *connected) error {
 	err := lastAnswer(s, a.slow, fmt.Sprintf("it had sent %d bytes before, and read only now", a.slow.Sent), "what is pending, and what was sent before the signal and is not read yet, is owed: "+
 		"flush, read on until EAGAIN, and close(2) only then")
 	if err == nil {
@@ -235,7 +235,7 @@ func slowServed(s *exam.Session, a *audience) error {
 
 // neverCutOff wants that who does not read is waited for as long as was said, and
 // no longer, and that the server sleeps meanwhile.
-func neverCutOff(s *exam.Session, a *audience) error {
+func neverCutOff(s *exam.Session, a *connected) error {
 	tooSoon, tooLate := a.signalled.Add(gracePeriod-graceSlack), a.heard.Add(gracePeriod+exam.ExitTimeout)
 	a.never.Send(1, exam.StallTime)
 	spoke, spin := time.Now(), 0.0
@@ -267,7 +267,7 @@ func neverCutOff(s *exam.Session, a *audience) error {
 	}
 }
 
-func exitsInOrder(s *exam.Session, _ *audience) error {
+func exitsInOrder(s *exam.Session, _ *connected) error {
 	how := s.Server.ExitState(exam.ReplyTimeout)
 	if how == nil {
 		return nil // not our child, but its child: who has its status does not say
@@ -287,7 +287,7 @@ func secondSignal(s *exam.Session) error {
 	if err := s.Restart(); err != nil {
 		return exam.CannotRun("it did not start a second time: " + err.Error())
 	}
-	if _, err := neverReads(s); err != nil {
+	if _, err := dialStuck(s); err != nil {
 		return err
 	}
 	if err := s.Server.Signal(unix.SIGINT); err != nil {

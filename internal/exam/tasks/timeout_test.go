@@ -25,7 +25,7 @@ func TestSpeakerInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &exam.Session{Ctx: ctx, Server: &exam.Server{Addr: l.Addr().(*net.TCPAddr).AddrPort()}}
 	defer s.ResetAll()
-	sp, err := speak(s)
+	sp, err := startSpeaker(s)
 	if err != nil {
 		t.Fatal(err)
 	}
