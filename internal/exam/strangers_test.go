@@ -25,8 +25,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Strangers: commands that are no echo server at all, servers that the examiner
-// did not start, and examiners that are themselves interrupted.
+// Strangers are commands that are not echo servers, servers that the examiner did not
+// start, and examiners that are interrupted.
 
 func TestMain(m *testing.M) { examtest.Main(m) }
 
@@ -41,8 +41,8 @@ func TestStrangers(t *testing.T) {
 		command []string
 		addr    string
 		status  exam.Status
-		problem string // part of what is said
-		output  string // part of what it printed
+		problem string // part of the problem
+		output  string // part of its output
 	}{
 		{"no such program", []string{"./no-such-program", "{port}"}, "", exam.StatusNeverListened, "no such program", ""},
 		{"dies at once", []string{"sh", "-c", "echo out of ideas >&2; exit 3", "{port}"}, "", exam.StatusNeverListened, "ended (exit status 3)", "out of ideas"},
@@ -70,12 +70,11 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// A server that listens somewhere else is not one that never listens: the
-// examiner says where it is.
+// If a server listens on another address, the examiner names that address.
 func TestListensElsewhere(t *testing.T) {
 	t.Parallel()
 	step := examtest.Build(t, "./step3-epoll-lt")
-	addr := freeAddr(t) // not before that, which takes a while: others open connections
+	addr := freeAddr(t) // after the build, which takes a while: other tests might get the port
 	report, err := exam.Run(t.Context(), exam.Options{
 		Command: []string{step, "-addr", addr},
 		Addr:    netip.MustParseAddrPort(strings.Replace(addr, "127.0.0.1", "127.0.0.2", 1)),
@@ -91,7 +90,7 @@ func TestListensElsewhere(t *testing.T) {
 
 func TestHang(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp4", "127.0.0.1:0") // and nobody accepts
+	l, err := net.Listen("tcp4", "127.0.0.1:0") // and never call Accept
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +138,8 @@ func TestNotEcho(t *testing.T) {
 	}
 }
 
-// By its address or by its PID, a server that runs already is graded without
-// being harmed. What needs a server of the examiner's own is skipped.
+// A running server, given by its address or its PID, is graded and keeps running. Checks
+// that need a server of the examiner's own are skipped.
 func TestAttach(t *testing.T) {
 	t.Parallel()
 	server := exec.Command(examtest.Build(t, "./step3-epoll-lt"), "-addr", "127.0.0.1:0")
@@ -185,8 +184,7 @@ func TestAttach(t *testing.T) {
 	}
 }
 
-// Wrappers, daemons and children that leave the process group are found and
-// stopped, too.
+// Wrappers, daemons and children that leave the process group are stopped, too.
 func TestLeavesNoProcess(t *testing.T) {
 	server := examtest.Build(t, "./step3-epoll-lt")
 	for name, script := range map[string]string{
@@ -216,9 +214,9 @@ func TestLeavesNoProcess(t *testing.T) {
 	}
 }
 
-// A server may be several processes. It is asked to end by a signal to their
-// parent, which replaces one that dies; and all of them are looked at, though
-// they come one by one, and stopped.
+// A server may be several processes, which start one by one. The examiner looks at all of
+// them and stops all of them. A signal that asks the server to end goes to their parent,
+// which replaces a process that dies.
 func TestManyProcesses(t *testing.T) {
 	server := examtest.Build(t, "./exercises/18-many-cores/solution")
 	for name, script := range map[string]string{
@@ -246,14 +244,14 @@ func TestManyProcesses(t *testing.T) {
 	}
 }
 
-// Ctrl-C, and worse.
+// No signal makes the examiner leave a process behind.
 func TestInterrupted(t *testing.T) {
 	examiner, server := examtest.Build(t, "./tools/exam"), examtest.Build(t, "./step3-epoll-lt")
 	for _, sig := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGKILL} {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
 			before := family(t)
-			// The server is a daemon in a session of its own, out of reach of
-			// a signal to the process group; the wrapper stays.
+			// The server is a daemon in a session of its own, which a signal to the
+			// process group does not reach. The wrapper stays.
 			cmd := exec.Command(examiner, "-v", "-only", "NO_REPLY,BUSY_LOOP", "--", "sh", "-c", `setsid "$0" -addr "$1" >/dev/null 2>&1 & sleep 1000`, server, "{addr}")
 			var out bytes.Buffer
 			cmd.Stderr = &out
@@ -349,7 +347,7 @@ func only(t *testing.T, ids ...string) []exam.Check {
 	return selected
 }
 
-// freeAddr returns an address on which nobody listens.
+// freeAddr returns an address on which no process listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -360,7 +358,7 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// running returns the processes that are this program.
+// running returns the processes that run the program.
 func running(t *testing.T, program string) []int {
 	t.Helper()
 	pids, err := procfs.PIDs()
@@ -377,7 +375,7 @@ func running(t *testing.T, program string) []int {
 	return found
 }
 
-// family is the processes that descend from this one.
+// family returns the descendants of this process.
 func family(t *testing.T) map[int]bool {
 	t.Helper()
 	pids, err := procfs.Descendants(os.Getpid())
@@ -391,10 +389,10 @@ func family(t *testing.T) map[int]bool {
 	return set
 }
 
-// none waits until no process of the program is left, and no new one of ours.
+// none waits until no process runs the program, and this process has no new descendant.
 func none(t *testing.T, program string, before map[int]bool) {
 	t.Helper()
-	eventually(t, "all is gone", func() bool {
+	eventually(t, "all processes are gone", func() bool {
 		for pid := range family(t) {
 			if !before[pid] {
 				return false
@@ -408,7 +406,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s in vain: %s", what)
+			t.Fatalf("after 10 s, this is still not so: %s", what)
 		}
 	}
 }

@@ -13,13 +13,13 @@ import (
 	"epoll-step-by-step/internal/exam/examtest"
 )
 
-// A workshop builds wrong servers, all of them with one go command: what they have
-// in common, it looks at once.
+// A workshop builds all wrong servers with one go command, which looks only once at the
+// packages that they share.
 type workshop struct {
 	root    string            // of the repository
-	bin     string            // folder for the programs
-	sources string            // and for those made of a defect.diff
-	replace map[string]string // what the go command sees where there is another file, or none
+	bin     string            // the folder for the programs
+	sources string            // and for sources that are made of a defect.diff
+	replace map[string]string // files that the go command replaces: go help build, -overlay
 	build   func() error
 }
 
@@ -34,7 +34,7 @@ func newWorkshop(t *testing.T) *workshop {
 		if err != nil {
 			return err
 		}
-		// Symbols are for debuggers, and take the linker's time.
+		// Symbols are only for debuggers, and take the linker time.
 		args := []string{"build", "-o", w.bin + "/", "-ldflags=-s -w", "-overlay", overlay}
 		for file := range w.replace {
 			args = append(args, "./"+filepath.Dir(file))
@@ -49,7 +49,7 @@ func newWorkshop(t *testing.T) *workshop {
 	return w
 }
 
-// order returns how a wrong server is started, once it has been built.
+// order adds a wrong server to the build, and returns the command that starts it.
 func (w *workshop) order(t *testing.T, source string) []string {
 	t.Helper()
 	name := strings.ReplaceAll(source, "/", "-")
@@ -75,8 +75,8 @@ func (w *workshop) order(t *testing.T, source string) []string {
 	return []string{bin, "-addr", "{addr}"}
 }
 
-// apply applies a unified diff to the program that it names. It finds each hunk by
-// its text, which must occur once, so that it does not mind moved lines.
+// apply applies a unified diff to the program that the diff names. It finds each hunk by
+// its text, which must occur exactly once, so the lines may have moved.
 func apply(root, diff string) (program string, err error) {
 	var step string
 	var hunks [][2]strings.Builder
@@ -107,7 +107,7 @@ func apply(root, diff string) (program string, err error) {
 	for i := range hunks {
 		old, new := hunks[i][0].String(), hunks[i][1].String()
 		if n := strings.Count(program, old); n != 1 {
-			return "", fmt.Errorf("hunk %d is %d times in %s; make the diff anew:\n%s", i+1, n, step, old)
+			return "", fmt.Errorf("hunk %d is %d times in %s; make a new diff:\n%s", i+1, n, step, old)
 		}
 		program = strings.Replace(program, old, new, 1)
 	}

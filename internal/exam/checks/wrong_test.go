@@ -16,26 +16,24 @@ import (
 	"epoll-step-by-step/internal/exam/show"
 )
 
-// Each wrong server is asked its own check and a sixteenth of the others, another
-// one than its neighbours. All of them take four times as long.
-var all = flag.Bool("all", false, "ask each wrong server everything: go test ./internal/exam/checks -run WrongServers -timeout 30m -args -all")
+// Each wrong server gets its own check and a sixteenth of the others; its neighbours get
+// another sixteenth. All of the checks take four times as long.
+var all = flag.Bool("all", false, "run all checks on each wrong server: go test ./internal/exam/checks -run WrongServers -timeout 30m -args -all")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// A grading waits more than it works: several fit on one processor.
+	// A grading mostly waits, so several can share a processor.
 	if flag.Lookup("test.parallel").Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
 		flag.Set("test.parallel", "8")
 	}
 	examtest.Main(m)
 }
 
-// Each wrong server has one defect: its check must see it. The others must not
-// be misled, but for those in also: what the defect does to a client there is
-// the same thing.
+// Each wrong server has one defect, which its check must notice. The other checks must
+// pass, except for those in also, which notice the same defect.
 //
-// A source is a folder of testdata/wrong, with a program or with a defect.diff
-// against a step or a solution; or it is a step or the starter of an exercise, if
-// that is what makes it wrong.
+// A source is a folder of testdata/wrong, with a program or with a defect.diff against a
+// step or a solution; or it is a step or the starter of an exercise that has the defect.
 var wrongServers = []struct {
 	id     string
 	source string
@@ -128,7 +126,7 @@ var wrongServers = []struct {
 	{"REDIS_MANY_WRITES", "redis-many-writes", exam.Redis, ""},
 	{"REDIS_TOOLS", "exercises/17-mini-redis/starter", exam.Redis, "REDIS_WRONG_REPLY REDIS_SPLIT REDIS_PROTOCOL_ERROR REDIS_UNREAD_REPLIES REDIS_MANY_WRITES"},
 	{"BLOCKING_FD", "blocking-until-read", exam.LT, ""},
-	{"BUSY_LOOP", "naps", exam.LT, "FD_LEAK"}, // for which it takes too long
+	{"BUSY_LOOP", "naps", exam.LT, "FD_LEAK"}, // it is too slow for that check
 	{"ONE_AT_A_TIME", "in-turn", exam.Echo, "SLOW_READER_BLOCKS STARVED ACCEPT_LOST"},
 	{"SLOW_READER_BLOCKS", "flush-after-fin", exam.LT, ""},
 	{"DIED_ON_SIGNAL", "winch-stops", exam.LT, ""},
@@ -143,7 +141,7 @@ func TestEveryCheckHasAWrongServer(t *testing.T) {
 			}
 		}
 		if n == 0 {
-			t.Errorf("nothing shows that %s can fail", c.ID)
+			t.Errorf("no wrong server shows that %s can fail", c.ID)
 		}
 	}
 	dirs, err := os.ReadDir("testdata/wrong")
@@ -167,16 +165,16 @@ func TestWrongServers(t *testing.T) {
 	for i, w := range wrongServers {
 		t.Run(w.id, func(t *testing.T) {
 			server := shop.order(t, w.source)
-			t.Parallel() // when all have ordered
+			t.Parallel() // when all servers are ordered
 			if err := shop.build(); err != nil {
 				t.Fatal(err)
 			}
 			if w.id == "DIED_ON_SIGNAL" {
-				// The Go runtime sends itself SIGURG now and then, and this
-				// server would die of that, too, in any check.
+				// The Go runtime sends itself SIGURG now and then, which would kill this
+				// server in any check.
 				server = append([]string{"env", "GODEBUG=asyncpreemptoff=1"}, server...)
 			}
-			only := []string{w.id} // it may be in no profile: then it is asked by its name
+			only := []string{w.id} // it may be in no profile
 			profile, err := checks.Select(w.as)
 			if err != nil {
 				t.Fatal(err)
@@ -205,7 +203,7 @@ func TestWrongServers(t *testing.T) {
 					failed = true
 				case slices.Contains(strings.Fields(w.also), r.ID):
 				case r.Verdict == exam.Fail:
-					t.Errorf("%s is not wrong with %s:\n%s", r.ID, w.source, text)
+					t.Errorf("%s failed with %s:\n%s", r.ID, w.source, text)
 				case r.Verdict == exam.Error:
 					t.Errorf("with %s:\n%s", w.source, text)
 				}
@@ -223,6 +221,6 @@ func TestWrongServers(t *testing.T) {
 	}
 }
 
-// lacks finds the reasons for which a check is skipped that are this machine's,
-// and not the server's.
+// lacks matches the reasons for a skipped check that are this machine's and not the
+// server's.
 var lacks = regexp.MustCompile(`needs \d+ descriptors|is not installed|belongs to another user`)

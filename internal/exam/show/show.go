@@ -15,27 +15,38 @@ import (
 type Style struct {
 	Width   int  // columns
 	Color   bool // for a terminal
-	Verbose bool // what was seen, for passed checks too
+	Verbose bool // print the facts of passed checks, too
 }
 
-// Screen returns the style for the standard output, and whether standard error
-// is a terminal that can show what is being done. Colour is for terminals, and
-// for neither TERM=dumb nor a NO_COLOR that is not empty.
+const (
+	defaultWidth = 80 // columns, if standard output is not a terminal
+	minWidth     = 30
+)
+
+// Screen returns the style for the standard output, and whether standard error is a
+// terminal that can show the running check.
 func Screen() (st Style, live bool) {
-	st = Style{Width: 80}
-	able := os.Getenv("TERM") != "dumb"
+	width, color, live := detect()
+	return Style{Width: width, Color: color}, live
+}
+
+// detect looks at the terminals of this process. Colour is for terminals only, and
+// neither for TERM=dumb nor with a NO_COLOR that is not empty.
+func detect() (width int, color, live bool) {
+	width = defaultWidth
+	smart := os.Getenv("TERM") != "dumb"
 	if ws, err := unix.IoctlGetWinsize(unix.Stdout, unix.TIOCGWINSZ); err == nil {
 		if ws.Col > 0 {
-			st.Width = max(int(ws.Col), 30)
+			width = max(int(ws.Col), minWidth)
 		}
-		st.Color = able && os.Getenv("NO_COLOR") == ""
+		color = smart && os.Getenv("NO_COLOR") == ""
 	}
 	_, err := unix.IoctlGetTermios(unix.Stderr, unix.TCGETS)
-	return st, able && err == nil
+	return width, color, smart && err == nil
 }
 
-// Running is a line that says which check is being run. It takes the place of
-// the last one, and [Gone] takes it away.
+// Running returns a line that names the running check. It replaces the previous one, and
+// [Gone] removes it.
 func (st Style) Running(i, n int, c exam.Check) string {
 	line := []rune(fmt.Sprintf("[%d/%d] %s: %s", i, n, c.ID, c.Title))
 	return Gone + string(line[:min(len(line), max(st.Width-1, 0))])
@@ -46,8 +57,8 @@ const Gone = "\r\x1b[K"
 
 var colors = map[exam.Verdict]string{exam.Pass: "\x1b[32m", exam.Fail: "\x1b[31m", exam.Skip: "\x1b[33m", exam.Error: "\x1b[35m"}
 
-// Text is the result as a colleague would explain it: a line, and for a check
-// that was not passed what was sent, what came back, and what to read.
+// Text returns the result as a colleague would explain it: one line, and for a failed
+// check what was sent, what came back, and what to read.
 func (st Style) Text(r exam.Result) string {
 	verdict := strings.ToUpper(string(r.Verdict))
 	line := fmt.Sprintf("%-6s%-22s", verdict, r.ID)
@@ -78,7 +89,7 @@ func (st Style) Text(r exam.Result) string {
 
 func (st Style) field(b *strings.Builder, label, text string) {
 	lines := strings.Split(text, "\n")
-	if len(lines) > 1 { // the server's own words, as they are
+	if len(lines) > 1 { // several lines are the server's own output, and stay as they are
 		fmt.Fprintf(b, "      %s\n", label)
 		for _, line := range lines {
 			fmt.Fprintf(b, "        %s\n", line)
@@ -88,8 +99,8 @@ func (st Style) field(b *strings.Builder, label, text string) {
 	st.wrap(b, fmt.Sprintf("      %-9s ", label), 16, text)
 }
 
-// wrap writes text behind a head that ends at column indent, and goes on at
-// that column where the line would be too wide.
+// wrap writes text behind a head that ends at column indent, and breaks lines that would
+// be too wide. They continue at that column.
 func (st Style) wrap(b *strings.Builder, head string, indent int, text string) {
 	column := indent
 	if st.Width-indent < 24 { // a narrow terminal: the text gets lines of its own
@@ -114,7 +125,7 @@ func (st Style) wrap(b *strings.Builder, head string, indent int, text string) {
 	b.WriteByte('\n')
 }
 
-// Summary is what stands below the results.
+// Summary returns the text below the results.
 func (st Style) Summary(r *exam.Report) string {
 	var failed []string
 	for _, res := range r.Results {

@@ -11,14 +11,14 @@ import (
 	"epoll-step-by-step/internal/exam"
 )
 
-// These checks are for a server that speaks Redis's protocol, RESP2, and knows
-// PING, ECHO, SET, GET, DEL and INCR. What it is to answer was taken from Redis
-// 7.0, and TestRealRedis asks a real one.
+// These checks are for a server that speaks Redis's protocol, RESP2, and knows PING,
+// ECHO, SET, GET, DEL and INCR. The expected replies are those of Redis 7.0, and
+// TestRealRedis runs the checks on a real one.
 
 const pipelined = 1000 // commands in one piece
 
-// array is a command as programs send it: the number of words, and each word
-// with its length.
+// command returns a command as programs send it: the number of words, and each word with
+// its length.
 func command(words ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
@@ -28,9 +28,10 @@ func command(words ...string) string {
 	return b.String()
 }
 
+// bulk returns a string with its length: RESP2's bulk string.
 func bulk(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text) }
 
-// replies cuts a text into what RESP2 has as one reply each.
+// replies splits a text into single replies.
 func replies(text string) []string {
 	var list []string
 	for text != "" {
@@ -46,29 +47,29 @@ func replies(text string) []string {
 }
 
 const (
-	notAnInteger = "-ERR value is not an integer or out of range\r\n"
-	wouldFlow    = "-ERR increment or decrement would overflow\r\n"
-	syntaxError  = "-ERR syntax error\r\n"
-	ok           = "+OK\r\n"
-	pong         = "+PONG\r\n"
-	null         = "$-1\r\n"
-	biggest      = 1 << 20 // bytes of a value
+	notAnInteger  = "-ERR value is not an integer or out of range\r\n"
+	wouldOverflow = "-ERR increment or decrement would overflow\r\n"
+	syntaxError   = "-ERR syntax error\r\n"
+	ok            = "+OK\r\n"
+	pong          = "+PONG\r\n"
+	null          = "$-1\r\n"
+	maxValue      = 1 << 20 // bytes of a value
 )
 
-// insist has a conversation, and fails if it goes any other way.
+// expectConversation has a conversation, and fails if it goes any other way.
 func expectConversation(s *exam.Session, talk conversation) error {
-	came, err := converse(s, talk)
-	if err == nil && came != "" {
+	problem, err := converse(s, talk)
+	if err == nil && problem != "" {
 		s.Note("sent", "%s", talk.sent)
-		return s.Fail("got back", "%s", came)
+		return s.Fail("got back", "%s", problem)
 	}
 	return err
 }
 
-// keys is what this check's keys begin with.
+// newKeyPrefix returns a text that the keys of one check begin with.
 func newKeyPrefix() string { return fmt.Sprintf("exam:%x", exam.UniqueID()) }
 
-// fill sends p again and again, n bytes altogether, or until the server takes no
+// sendRepeated sends p again and again, n bytes altogether, or until the server takes no
 // more.
 func sendRepeated(c *exam.Client, p []byte, n int) error {
 	for sent := 0; sent < n; {
@@ -89,6 +90,7 @@ func sendRepeated(c *exam.Client, p []byte, n int) error {
 	return nil
 }
 
+// othersServed expects another client's PING to be answered.
 func othersServed(s *exam.Session, c *exam.Client, when string) error {
 	c.SetDeadline(time.Now().Add(exam.NewcomerTimeout))
 	_, err := c.Write([]byte(command("PING")))
@@ -96,13 +98,13 @@ func othersServed(s *exam.Session, c *exam.Client, when string) error {
 		err = expect(c, []byte(pong))
 	}
 	if err != nil {
-		s.Usually = "write(2) sleeps because that client's descriptor is blocking, or the loop repeats it until all is sent"
+		s.Usually = "write(2) sleeps because that client's descriptor is blocking, or the loop repeats it until everything is sent"
 		return s.Fail("another", "client sent PING %s: %v", when, exam.ReadProblem(err, exam.NewcomerTimeout))
 	}
 	return nil
 }
 
-// expect reads exactly this.
+// expect receives exactly want.
 func expect(c *exam.Client, want []byte) error {
 	got := make([]byte, len(want))
 	n, err := readExpected(c.Within(exam.SilenceTimeout), got, string(want))

@@ -13,13 +13,13 @@ import (
 )
 
 var RedisProtocolError = exam.Check{
-	ID: "REDIS_PROTOCOL_ERROR", Title: "who sends what is no command hears of it, and only that connection ends", For: []exam.Profile{exam.Redis}, Run: redisProtocolError,
+	ID: "REDIS_PROTOCOL_ERROR", Title: "bytes that are not a command get an error, and only that connection ends", For: []exam.Profile{exam.Redis}, Run: redisProtocolError,
 	Usually: "the connection is not closed, and the rest is taken for commands; or it is closed before the error is sent",
 	Reread:  []string{`shutdown(2) "DESCRIPTION"`, `close(2) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 
-// redisProtocolError has one client send what is no command, while another one
-// is in the middle of one.
+// redisProtocolError has clients send bytes that are not a command, while another client
+// is in the middle of a command.
 func redisProtocolError(s *exam.Session) error {
 	k := newKeyPrefix()
 	half, rest := command("SET", k, "value")[:20], command("SET", k, "value")[20:]
@@ -31,7 +31,7 @@ func redisProtocolError(s *exam.Session) error {
 		return s.Fail("another", "sent half a command, and got %s", problem)
 	}
 	if !s.AwaitRead(other, exam.FirstReplyTimeout) {
-		return s.Fail("server", "did not read what one client had sent within %v", exam.FirstReplyTimeout)
+		return s.Fail("server", "did not read the bytes of one client within %v", exam.FirstReplyTimeout)
 	}
 	for _, bad := range []struct{ sent, why string }{
 		{"*abc\r\n", "invalid multibulk length"},
@@ -67,18 +67,18 @@ func redisProtocolError(s *exam.Session) error {
 	}
 	if came != "" {
 		s.Note("another", "client sent half a SET before all that, the rest of it afterwards, and a GET")
-		s.Usually = "what has come of a command belongs to the connection, not to the server; and an error of one client ends no other"
+		s.Usually = "the beginning of a command belongs to the connection, not to the server; and an error of one client ends no other"
 		return s.Fail("got back", "%s", came)
 	}
 	s.Note("sent", "nonsense of ten kinds: each time there was the error, and then EOF; another client's SET, half of it before and half after, was executed")
 	return nil
 }
 
-// rubbishBehind sends commands, what is none, and much more, and reads only when
-// the server has had the time to close the connection.
+// bytesAfterError sends commands, an error, and many bytes, and reads only when the server
+// has had time to close the connection.
 func bytesAfterError(s *exam.Session) error {
 	k := newKeyPrefix()
-	value := strings.Repeat("x", biggest/2)
+	value := strings.Repeat("x", maxValue/2)
 	if err := expectConversation(s, conversation{sent: "a SET", pieces: []string{command("SET", k, value)}, want: ok, split: replies}); err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func bytesAfterError(s *exam.Session) error {
 	if _, err := c.Write([]byte(strings.Repeat(command("GET", k), gets) + "*x\r\n")); err != nil {
 		return exam.PlainError(err)
 	}
-	if err := sendRepeated(c, []byte(strings.Repeat("y", 64<<10)), biggest); err != nil && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
+	if err := sendRepeated(c, []byte(strings.Repeat("y", 64<<10)), maxValue); err != nil && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
 		return exam.PlainError(err)
 	}
 	talk := conversation{want: strings.Repeat(bulk(value), gets) + "-ERR Protocol error: invalid multibulk length\r\n", closes: true, split: replies}
@@ -101,7 +101,7 @@ func bytesAfterError(s *exam.Session) error {
 	}
 	if came != "" {
 		s.Note("sent", `%d GETs of %d bytes each, "*x\r\n", and more; only then it read`, gets, len(value))
-		s.Usually = "close(2) while the client's bytes are unread: the kernel sends a RST, and what was in the send queue is lost"
+		s.Usually = "close(2) while the client's bytes are unread: the kernel sends a RST, and the bytes in the send queue are lost"
 		return s.Fail("got back", "%s", came)
 	}
 	s.CloseClient(c)

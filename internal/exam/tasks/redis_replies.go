@@ -8,19 +8,19 @@ import (
 
 var RedisWrongReply = exam.Check{
 	ID: "REDIS_WRONG_REPLY", Title: "each command gets the reply that Redis gives", For: []exam.Profile{exam.Redis}, Run: redisWrongReply,
-	Usually: "a length is ignored and a line end looked for, or a command has a case that was not thought of",
+	Usually: "a length is ignored and the code looks for a line end, or a command has a case that was overlooked",
 	Reread:  []string{`read(2) "RETURN VALUE"`}, Chapter: exam.ChapterLevel,
 }
 
 var RedisSplit = exam.Check{
-	ID: "REDIS_SPLIT", Title: "commands are the same however they are cut, and however many come together", For: []exam.Profile{exam.Redis}, Run: redisSplit,
-	Usually: "one read(2) is taken for one command, or what has come of one is kept for all clients together",
+	ID: "REDIS_SPLIT", Title: "commands work however they are split, and however many come together", For: []exam.Profile{exam.Redis}, Run: redisSplit,
+	Usually: "one read(2) is taken for one command, or the beginning of a command is kept for all clients together",
 	Reread:  []string{`read(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 
 func redisWrongReply(s *exam.Session) error {
-	mine := newKeyPrefix()
-	for _, talk := range append(commands(mine), longCommands(mine)...) {
+	prefix := newKeyPrefix()
+	for _, talk := range append(commands(prefix), longCommands(prefix)...) {
 		if err := expectConversation(s, talk); err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func redisSplit(s *exam.Session) error {
 		all.want += talk.want
 	}
 	all.sent = fmt.Sprintf("%d commands in one write(2)", len(replies(all.want)))
-	s.Usually = "one read(2) is taken for one command, and what is behind the first one is lost"
+	s.Usually = "one read(2) is taken for one command, and the bytes behind the first one are lost"
 	if err := expectConversation(s, all); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func redisSplit(s *exam.Session) error {
 		}
 		longest = max(longest, len(talk.pieces[0]))
 	}
-	sent := fmt.Sprintf("byte by byte, each when the server had read the one before, while %d others did the same", len(list)-1)
+	sent := fmt.Sprintf("byte by byte, each when the server had read the previous one, while %d others did the same", len(list)-1)
 	for at := range longest {
 		for i, talk := range list {
 			if at >= len(talk.pieces[0]) {
@@ -66,8 +66,8 @@ func redisSplit(s *exam.Session) error {
 				return s.Fail("got back", "%s", problem)
 			}
 		}
-		// What we write is in the server's receive queues at once, and wakes
-		// it. To ask all the queues is exact, and takes longer.
+		// Bytes that we write are in the server's receive queues at once, and wake
+		// it. To look at all the queues is exact, and takes longer.
 		if s.AwaitThreads(exam.Sleeping, exam.StallTime) && len(s.Server.Processes()) > 0 {
 			continue
 		}

@@ -11,15 +11,15 @@ import (
 	"epoll-step-by-step/internal/exam/show"
 )
 
-// What the checks want of a small Redis is what the real one does, but for two
-// things. It keeps whatever an ordinary client is owed, without a limit; and it
-// closes a connection after a protocol error while something is unread.
+// The real Redis passes all checks but two: it keeps the pending bytes of an ordinary
+// client without limit, and it closes a connection after a protocol error while bytes are
+// unread.
 func TestRealRedis(t *testing.T) {
 	t.Parallel()
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
-		// Debian has it in redis-tools, too, by another name: it does what
-		// its name says.
+		// Debian's redis-tools has the same program by another name. It acts
+		// according to its name.
 		if program, err = exec.LookPath("redis-check-rdb"); err != nil {
 			t.Skip("Redis is not installed")
 		}
@@ -48,10 +48,10 @@ func TestRealRedis(t *testing.T) {
 		text := show.Style{Width: 100, Verbose: true}.Text(r)
 		switch r.ID {
 		case "REDIS_UNREAD_REPLIES", "REDIS_PROTOCOL_ERROR":
-			t.Logf("Redis goes its own way:\n%s", text)
+			t.Logf("Redis differs here, as expected:\n%s", text)
 		default:
 			if r.Verdict != exam.Pass && r.Verdict != exam.Skip {
-				t.Errorf("Redis itself does otherwise:\n%s", text)
+				t.Errorf("Redis itself differs:\n%s", text)
 			}
 		}
 	}

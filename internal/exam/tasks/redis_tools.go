@@ -25,25 +25,25 @@ const maxCalls = 100 // of read(2), and of write(2), for the pipelined commands
 
 var RedisManyWrites = exam.Check{
 	ID: "REDIS_MANY_WRITES", Title: "commands that come together are read together, and answered together", For: []exam.Profile{exam.Redis}, Run: redisManyWrites, Looks: true,
-	Usually: "each reply is a write(2) of its own",
+	Usually: "each reply has a write(2) of its own",
 	Reread:  []string{`write(2) "DESCRIPTION"`, `tcp(7) "Socket options"`}, Chapter: exam.ChapterLevel,
 }
 
 var RedisTools = exam.Check{
 	ID: "REDIS_TOOLS", Title: "redis-cli and redis-benchmark can work with it", For: []exam.Profile{exam.Redis}, Run: redisTools,
-	Usually: "a reply is missing, or one too many: the tools count",
+	Usually: "a reply is missing, or there is an extra one: the tools count them",
 	Reread:  []string{`read(2) "RETURN VALUE"`}, Chapter: exam.ChapterLevel,
 }
 
-// redisManyWrites sends many commands in one piece, and counts what it takes to
-// answer them: calls of read(2) and write(2), or if the server has others, the
-// segments in which the replies come.
+// redisManyWrites sends many commands in one piece, and counts the calls of read(2) and
+// write(2) that they take; or if the server makes other calls, the segments in which the
+// replies come.
 func redisManyWrites(s *exam.Session) error {
 	c, err := s.Dial(0)
 	if err != nil {
 		return err
 	}
-	if err := othersServed(s, c, "first of all"); err != nil {
+	if err := othersServed(s, c, "at the beginning"); err != nil {
 		return err
 	}
 	s.AwaitSleep()
@@ -71,7 +71,7 @@ func redisManyWrites(s *exam.Session) error {
 	return nil
 }
 
-// segmentsReceived is how many segments with data have come: tcp(7), TCP_INFO.
+// segmentsReceived returns how many segments with data have come: tcp(7), TCP_INFO.
 func segmentsReceived(c *exam.Client) (n int) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -136,7 +136,7 @@ func benchmark(s *exam.Session, args ...string) error {
 	args = append([]string{"-P", "16", "-q"}, args...)
 	begin := time.Now()
 	out, err := runTool(s, "redis-benchmark", args...)
-	// It prints its progress, too, each time over the last one.
+	// It also prints its progress, each time over the previous one.
 	var results []string
 	for line := range strings.FieldsFuncSeq(out, func(r rune) bool { return r == '\r' || r == '\n' }) {
 		if strings.Contains(line, "requests per second") {
@@ -155,8 +155,8 @@ func benchmark(s *exam.Session, args ...string) error {
 	return nil
 }
 
-// tool runs a program against the server. What it prints is returned, too, if
-// it fails or does not come to its end.
+// runTool runs a program with the server, and returns its output, even if it fails or does
+// not end.
 func runTool(s *exam.Session, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(s.Ctx, toolTimeout)
 	defer cancel()
@@ -170,7 +170,7 @@ func runTool(s *exam.Session, name string, args ...string) (string, error) {
 		err = cmd.Wait()
 	}
 	if ctx.Err() != nil {
-		err = fmt.Errorf("did not come to its end within %v", toolTimeout)
+		err = fmt.Errorf("did not end within %v", toolTimeout)
 	}
 	return out.String(), err
 }

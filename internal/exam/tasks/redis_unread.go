@@ -13,13 +13,13 @@ const (
 )
 
 var RedisUnreadReplies = exam.Check{
-	ID: "REDIS_UNREAD_REPLIES", Title: "who does not read its replies costs little memory, and holds up nobody", For: []exam.Profile{exam.Redis}, Run: redisUnread, Looks: true,
+	ID: "REDIS_UNREAD_REPLIES", Title: "a client that does not read its replies costs little memory, and holds up no other", For: []exam.Profile{exam.Redis}, Run: redisUnread, Looks: true,
 	Usually: "the server goes on reading from a client that does not take its replies",
 	Reread:  []string{`write(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 
-// redisUnread has one client ask for much and read nothing: short commands with
-// long replies, which come by one read, and then long ones, without an end.
+// redisUnread has clients send commands and read nothing: short commands with long replies,
+// which arrive in one read, then long ones without end, then one that is too long.
 func redisUnread(s *exam.Session) error {
 	k := newKeyPrefix()
 	value := exam.NewPattern(valueSize)
@@ -45,17 +45,17 @@ func redisUnread(s *exam.Session) error {
 		return err
 	}
 	if wanted := s.SustainedCPU(exam.StallTime); wanted >= exam.SpinningCPU {
-		s.Usually = "somebody is owed something and takes nothing: EPOLLOUT says when there is room, and until then there is nothing to do"
+		s.Usually = "a client is owed bytes and does not read: EPOLLOUT is reported when there is room, and until then there is nothing to do"
 		return s.Fail("CPU", "wanted %.0f %% of the time while that client read nothing", wanted*100)
 	}
 	if grew := peak() - before; grew >= exam.MaxGrowth {
-		s.Usually = "all commands of a read are executed, however much of their replies has not been taken"
+		s.Usually = "all commands of one read(2) are executed, however many bytes of their replies are pending"
 		return s.Fail("memory", "grew by %d KiB", grew>>10)
 	}
 	reply := []byte(bulk(string(value)))
 	for i := range unreadGets {
 		if err := expect(c, reply); err != nil {
-			s.Usually = "a command that was read while there was no room for its reply is looked at when more comes; but there is no more"
+			s.Usually = "a command that was read while there was no room for its reply is executed when more bytes come; but none come"
 			return s.Fail("then read", "%d of %d replies, then %v", i, unreadGets, err)
 		}
 	}
@@ -76,7 +76,7 @@ func redisUnread(s *exam.Session) error {
 	if c, err = s.Dial(0); err != nil {
 		return err
 	}
-	word := exam.NewPattern(biggest)
+	word := exam.NewPattern(maxValue)
 	c.SetWriteDeadline(time.Now().Add(exam.NewcomerTimeout))
 	if _, err := c.Write([]byte("*1000\r\n")); err != nil {
 		return exam.PlainError(err)
@@ -85,7 +85,7 @@ func redisUnread(s *exam.Session) error {
 	grew = peak() - before
 	s.Note("a third", "client sent a command of 1000 words of 1 MiB each; %d bytes were taken, and memory grew by %d KiB", c.Sent, grew>>10)
 	if grew >= exam.MaxGrowth {
-		s.Usually = "a word has a limit, and so has their number, but not the command"
+		s.Usually = "a word has a limit, and so has the number of words, but not the command"
 		return exam.ErrFailed
 	}
 	return othersServed(s, other, "after all that")

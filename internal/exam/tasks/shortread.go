@@ -8,23 +8,24 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// ONE_READ_TOO_MANY is for an edge-triggered server that stops reading at a short
-// read. What it saves is counted, as no clock would see it: the kernel counts the
-// calls of read(2) and write(2) of each process. What it may cost is the end of a
-// stream: a FIN that arrived with the last bytes is in their edge, and makes none
-// of its own.
+// ONE_READ_TOO_MANY is for an edge-triggered server that stops reading at a short read.
+// That saves calls, too few to measure in time, but the kernel counts the calls of
+// read(2) and write(2) of each process. It may cost the end of a stream: a FIN that
+// arrives with the last bytes belongs to their edge, and makes no edge of its own.
 
 const (
 	countedMessages = 300     // messages whose calls are counted
 	maxReads        = 1.1     // calls of read(2) per message, for a few that no message needs
 	finalBytes      = 1 << 20 // bytes before a FIN: many reads of any server
 	lastChunk       = 60_000  // bytes before a FIN: one read, if it is of 64 KiB, and a short one
+	readingClients  = 16      // clients whose FIN comes while they are being served
+	roomTries       = 3       // the room in the queues differs by some bytes each time
 	queueCapacity   = 2 << 20 // bytes that a connection's queues have room for, or somewhat less
 )
 
 var OneReadTooMany = exam.Check{
 	ID: "ONE_READ_TOO_MANY", Title: "a message costs one read(2), and no FIN is missed", Run: oneReadTooMany, Starts: true, Looks: true,
-	Usually: "read(2) is called once more for each message, only to meet EAGAIN",
+	Usually: "each message costs an extra read(2), which fails with EAGAIN",
 	Reread:  []string{`epoll(7) "Questions and answers"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: exam.ChapterEdge,
 }
 
@@ -42,13 +43,13 @@ func oneReadTooMany(s *exam.Session) error {
 		}
 	}
 	if !counted {
-		return exam.SkipCheck("it calls something else than read(2), such as recv(2), and that the kernel does not count")
+		return exam.SkipCheck("it calls something other than read(2), such as recv(2), which the kernel does not count")
 	}
 	return nil
 }
 
-// countReads wants one read(2) for a message. It tells whether the kernel counts
-// what this server reads with.
+// countReads fails if a message costs more than one read(2). It reports whether the
+// kernel counts the calls that this server reads with.
 func countReads(s *exam.Session) (counted bool, err error) {
 	c, err := s.DialAndPing()
 	if err != nil {
@@ -66,7 +67,7 @@ func countReads(s *exam.Session) (counted bool, err error) {
 		if err := c.Ping(exam.SilenceTimeout); err != nil {
 			return false, err
 		}
-		s.AwaitSleep() // or the next message is what the read too many meets
+		s.AwaitSleep() // or the extra read(2) returns the next message
 	}
 	r, w := calls()
 	reads, writes = (r-reads)/float64(countedMessages), (w-writes)/float64(countedMessages)
@@ -80,8 +81,8 @@ func countReads(s *exam.Session) (counted bool, err error) {
 	return true, nil
 }
 
-// survivesStop tells a server that SIGSTOP and SIGCONT end from one that what
-// comes next ends.
+// survivesStop skips the check if SIGSTOP and SIGCONT end the server, as opposed to the
+// messages that follow.
 func survivesStop(s *exam.Session) error {
 	c, err := s.DialAndPing()
 	if err != nil {
@@ -101,13 +102,13 @@ func survivesStop(s *exam.Session) error {
 }
 
 const finLost = "a short read ends the reading, but a FIN that came in the same edge is behind those bytes, and no further edge comes for it: " +
-	"epoll_wait(2) had said EPOLLRDHUP, once"
+	"epoll_wait(2) reported EPOLLRDHUP, once"
 
-const closedEarly = "EPOLLRDHUP is taken for the end of the connection: it says that the client sends no more, " +
-	"and not that its last bytes have been read, or answered"
+const closedEarly = "EPOLLRDHUP is taken for the end of the connection: it means that the client sends no more, " +
+	"not that its last bytes have been read, or answered"
 
-// end wants the last n bytes that c has sent, and then EOF. lost says what is
-// usually wrong if there is none.
+// receiveToEnd receives the last n bytes that c has sent, and then EOF. lost is the usual
+// mistake if there is no EOF.
 func receiveToEnd(s *exam.Session, c *exam.Client, n int, lost string) error {
 	before := c.Sent - n
 	s.Usually = closedEarly
@@ -121,12 +122,12 @@ func receiveToEnd(s *exam.Session, c *exam.Client, n int, lost string) error {
 	if err == nil {
 		s.Usually = ""
 	} else if _, dead := s.Server.AwaitDeath(); dead {
-		s.Usually = "" // what it died of is the matter
+		s.Usually = "" // the reason of its death explains more
 	}
 	return err
 }
 
-// ending sends n bytes and a FIN, and does not wait until they have arrived.
+// sendAndEnd sends n bytes and a FIN, and does not wait until they have arrived.
 func sendAndEnd(c *exam.Client, n int) error {
 	if err := c.Send(n, exam.ReplyTimeout); err != nil {
 		return err
@@ -134,9 +135,9 @@ func sendAndEnd(c *exam.Client, n int) error {
 	return exam.PlainError(c.CloseWrite())
 }
 
-// sameEdge sends messages that end in a FIN while the server is stopped: when it
-// looks, all of it is there. The sizes are those of buffers, where a read is not
-// short although nothing is left, and one beside them.
+// sameEdge sends messages that end in a FIN while the server is stopped, so each is one
+// edge. The sizes are those of buffers, where a read that leaves no byte is not short, and
+// others.
 func sameEdge(s *exam.Session) error {
 	const rounds = 3
 	sizes := []int{1, exam.PingSize, 1 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10, 64<<10 + 1}
@@ -162,7 +163,7 @@ func sameEdge(s *exam.Session) error {
 					return err
 				}
 			}
-			c, err := s.Dial(0) // and one that is not even accepted
+			c, err := s.Dial(0) // which is not even accepted
 			if err != nil {
 				return err
 			}
@@ -187,12 +188,12 @@ func sameEdge(s *exam.Session) error {
 			c.Reset()
 		}
 	}
-	s.Note("a FIN", "that came in the same edge as 1 to %d bytes before it was seen, %d times", sizes[len(sizes)-1], rounds*(len(sizes)+1))
+	s.Note("a FIN", "that came in the same edge as 1 to %d bytes was noticed, %d times", sizes[len(sizes)-1], rounds*(len(sizes)+1))
 	return nil
 }
 
-// awaitFIN waits until the FIN of each client has arrived. If one does not, as
-// there is no room for what is before it, it will come later.
+// awaitFIN waits until the FIN of each client has arrived. If there is no room for the
+// bytes before it, it arrives later.
 func awaitFIN(s *exam.Session, clients ...*exam.Client) error {
 	for deadline := time.Now().Add(exam.StallTime); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		arrived := 0
@@ -212,8 +213,8 @@ func awaitFIN(s *exam.Session, clients ...*exam.Client) error {
 	return nil
 }
 
-// endWhileFlushing sends the FIN to a server that has bytes pending and no reason
-// to read; and to one that has them because of its last read.
+// endWhileFlushing sends the FIN to a server that has bytes pending and does not read, and
+// to one whose last read made them pending.
 func endWhileFlushing(s *exam.Session) error {
 	c, err := s.Dial(exam.TinyBuffer)
 	if err != nil {
@@ -237,7 +238,7 @@ func endWhileFlushing(s *exam.Session) error {
 		s.Note("sent", "%d bytes without reading; when the server took no more, a FIN; then read", sent)
 		return s.Fail("got back", "%v", err)
 	}
-	for range 3 { // how much there is room for may differ by some bytes
+	for range roomTries {
 		inTime, err := endBeyondRoom(s, room-lastChunk/2)
 		if inTime || err != nil {
 			return err
@@ -246,9 +247,9 @@ func endWhileFlushing(s *exam.Session) error {
 	return nil
 }
 
-// endBeyondRoom sends the FIN together with a last chunk, when the kernel has not
-// enough room left for the answer: after a short read, that is pending. It tells
-// whether it came to that.
+// endBeyondRoom sends the FIN together with a last chunk when the kernel has not enough
+// room left for the answer, so the answer is pending after a short read. It reports
+// whether that was so.
 func endBeyondRoom(s *exam.Session, before int) (inTime bool, err error) {
 	c, err := s.Dial(exam.TinyBuffer)
 	if err != nil {
@@ -285,19 +286,19 @@ func endBeyondRoom(s *exam.Session, before int) (inTime bool, err error) {
 	return first == before && all < c.Sent, nil
 }
 
-// stuff sends, without reading, until the server has stopped reading, and so
-// little at a time that all of it is on the server's side then: nothing waits in
-// the client's own queue. It returns how many bytes that took.
+// fillQueues sends, without reading, until the server has stopped reading. It sends chunk
+// at a time, so all bytes are on the server's side then, and none in the client's own
+// queue. It returns how many bytes it has sent.
 func fillQueues(s *exam.Session, c *exam.Client) (sent int, err error) {
 	for sent < exam.Flood {
-		little := 256 << 10
+		chunk := 256 << 10
 		if sent < queueCapacity {
-			little *= 2
+			chunk *= 2
 		}
-		if err := c.Send(little, exam.ReplyTimeout); err != nil {
+		if err := c.Send(chunk, exam.ReplyTimeout); err != nil {
 			return sent, err
 		}
-		sent += little
+		sent += chunk
 		if stuck, err := leavesUnread(s, c); stuck || err != nil {
 			return sent, err
 		}
@@ -305,10 +306,10 @@ func fillQueues(s *exam.Session, c *exam.Client) (sent int, err error) {
 	return sent, nil
 }
 
-// leavesUnread tells whether the server sleeps although c has sent something. On a
-// busy machine it may want to read and not get to it: then it does not sleep.
+// leavesUnread reports whether the server sleeps although bytes of c are unread. A server
+// that gets no CPU on a busy machine does not sleep.
 func leavesUnread(s *exam.Session, c *exam.Client) (bool, error) {
-	var since time.Time // it has slept
+	var since time.Time // since when it sleeps
 	for begin := time.Now(); time.Since(begin) < exam.SilenceTimeout; {
 		asleep := s.AwaitThreads(exam.Sleeping, exam.StallTime)
 		end, found, err := c.ServerEnd()
@@ -317,7 +318,7 @@ func leavesUnread(s *exam.Session, c *exam.Client) (bool, error) {
 		}
 		switch {
 		case !found:
-			return true, nil // it has gone, and nobody reads
+			return true, nil // the connection is gone
 		case end.RxQueue == 0:
 			return false, nil
 		case !asleep:
@@ -334,15 +335,13 @@ func leavesUnread(s *exam.Session, c *exam.Client) (bool, error) {
 
 var errNoEnd = fmt.Errorf("all of it, and then no EOF: silence for %v", exam.SilenceTimeout)
 
-// endWhileReading sends more than the server reads at a time, from several
-// clients, so that many a FIN arrives while it knows already that there is
-// something to read.
+// endWhileReading sends more than the server reads at a time, from several clients, so
+// many FINs arrive while their client is already on the ready list.
 func endWhileReading(s *exam.Session) error {
-	const clients = 16
-	errs := make(chan error, clients)
+	errs := make(chan error, readingClients)
 	var all []*exam.Client
 	var wg exam.WaitGroup
-	for range clients {
+	for range readingClients {
 		c, err := s.Dial(0)
 		if err != nil {
 			return err
@@ -362,21 +361,21 @@ func endWhileReading(s *exam.Session) error {
 		})
 	}
 	wg.Wait()
-	for range clients {
+	for range readingClients {
 		err := <-errs
 		if err == nil {
 			continue
 		}
-		s.Note("sent", "%d bytes and a FIN from each of %d clients, which read at the same time", finalBytes, clients)
+		s.Note("sent", "%d bytes and a FIN from each of %d readingClients, which read at the same time", finalBytes, readingClients)
 		s.Usually = closedEarly
 		if err == errNoEnd {
-			s.Usually = "the event with EPOLLRDHUP came while the client was on the ready list already, and was not looked at"
+			s.Usually = "the event with EPOLLRDHUP came while the client was already on the ready list, and was ignored"
 		}
 		if _, dead := s.Server.AwaitDeath(); dead {
 			s.Usually = ""
 		}
 		return s.Fail("got back", "%v", err)
 	}
-	s.Note("a FIN", "that came while its client was being served was seen, too, %d times", clients)
+	s.Note("a FIN", "that came while its client was being served was noticed, too, %d times", readingClients)
 	return nil
 }

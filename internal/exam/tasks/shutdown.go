@@ -11,33 +11,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DROPPED_ON_TERM is for a server that is told to end, by SIGTERM or SIGINT, and
-// owes something to some of its clients. Who has nothing to come is to go at once,
-// the others when they have it, and the server with the last of them: or after a
-// grace period, if somebody does not take what is his. The server is stopped
-// while the signal is sent, so that what was before it and what was not is clear.
+// DROPPED_ON_TERM is for a server that gets SIGTERM or SIGINT while it owes bytes to some
+// clients. It must close clients that it owes nothing at once, the others when they have
+// received everything, and end after the last of them, or after a grace period if a
+// client does not read. The server is stopped while the signal is sent, so it is clear
+// what came before the signal.
 
 const (
+	idleOnTerm    = 10 // clients that the server owes nothing when the signal comes
+	unreadOnTerm  = 4  // clients whose last message it has not read
+	waitingOnTerm = 2  // clients that it has not accepted
+
 	gracePeriod = 3 * time.Second // for clients that do not take what they are owed
 	graceSlack  = time.Second     // by which the end may come sooner than that
 	promptClose = 2 * time.Second // for what has to be done at once, after the signal
 )
 
 var DroppedOnTerm = exam.Check{
-	ID: "DROPPED_ON_TERM", Title: "SIGTERM ends it when everybody has what he is owed", Run: droppedOnTerm, Starts: true, Looks: true, Kills: true,
+	ID: "DROPPED_ON_TERM", Title: "SIGTERM ends it when all clients have what they are owed", Run: droppedOnTerm, Starts: true, Looks: true, Kills: true,
 	Usually: "the signal has its default disposition, and ends the process in the middle of its work",
 	Reread:  []string{`signal(7) "Signal dispositions"`, `eventfd(2) "DESCRIPTION"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterEdge,
 }
 
-// An connected is who is connected when the signal comes.
+// A connected is who is connected when the signal comes.
 type connected struct {
-	signalled time.Time // the server can know of it since then
-	heard     time.Time // and does now at the latest
+	signalled time.Time // then, or later, the server learned of it
+	heard     time.Time // by then, the server knew
 
-	idle    []*exam.Client // owed nothing
-	unread  []*exam.Client // bytes of theirs are in the server's queues
-	waiting []*exam.Client // likewise, and they have not been accepted yet
-	slow    *exam.Client   // has not read yet, and is going to
+	idle    []*exam.Client // the server owes them nothing
+	unread  []*exam.Client // their bytes are in the server's queues
+	waiting []*exam.Client // likewise, and they have not been accepted
+	slow    *exam.Client   // reads only after the signal
 	never   *exam.Client   // does not read, and sends a byte now and then
 }
 
@@ -62,16 +66,16 @@ func droppedOnTerm(s *exam.Session) error {
 
 func connectAll(s *exam.Session) (*connected, error) {
 	a := new(connected)
-	for i := range 14 {
+	for i := range idleOnTerm + unreadOnTerm {
 		connect := s.DialAndPing
-		if i == 13 {
+		if i == idleOnTerm+unreadOnTerm-1 {
 			connect = s.DialRoomy
 		}
 		c, err := connect()
 		if err != nil {
 			return nil, err
 		}
-		if i < 10 {
+		if i < idleOnTerm {
 			a.idle = append(a.idle, c)
 		} else {
 			a.unread = append(a.unread, c)
@@ -89,8 +93,8 @@ func connectAll(s *exam.Session) (*connected, error) {
 	return a, nil
 }
 
-// neverReads connects a client that does not take what it is owed, and sends until
-// the server sleeps and takes no more.
+// dialStuck connects a client that does not read, and sends until the server sleeps and
+// takes no more.
 func dialStuck(s *exam.Session) (*exam.Client, error) {
 	c, err := s.Dial(0)
 	for asleep, sent := false, 0; err == nil && !asleep && sent < exam.Flood; {
@@ -102,20 +106,20 @@ func dialStuck(s *exam.Session) (*exam.Client, error) {
 	return c, err
 }
 
-// lastMessages sends what the server is to find when it goes on: messages, more
+// lastMessages sends what the stopped server finds when it continues: messages, further
 // clients, and the signal.
 func lastMessages(s *exam.Session, a *connected) error {
 	n := 0
 	for i, c := range a.unread {
 		n = exam.PingSize + i*10_000
-		if i == len(a.unread)-1 { // more than a round of anybody's
+		if i == len(a.unread)-1 { // more than any server reads in one round
 			n = max(n, min(c.Window(), 2<<20))
 		}
 		if err := c.Send(n, exam.ReplyTimeout); err != nil {
 			return err
 		}
 	}
-	for range 2 {
+	for range waitingOnTerm {
 		c, err := s.Dial(0)
 		if err == nil {
 			err = c.Send(exam.PingSize, exam.ReplyTimeout)
@@ -135,7 +139,7 @@ func lastMessages(s *exam.Session, a *connected) error {
 	return err
 }
 
-// lastAnswer wants all that c has sent, and then EOF.
+// lastAnswer receives all that c has sent, and then EOF.
 func lastAnswer(s *exam.Session, c *exam.Client, who, usually string) error {
 	before := c.Got
 	err := c.Receive(c.Sent-c.Got, exam.ReplyTimeout, nil)
@@ -143,7 +147,7 @@ func lastAnswer(s *exam.Session, c *exam.Client, who, usually string) error {
 		err = c.Outcome(before, c.Sent-before, err)
 	} else if err = c.AwaitEOF(exam.ReplyTimeout); err != nil {
 		if err == exam.ErrSilence {
-			usually = "whoever has been answered is not closed: a read(2) that says EAGAIN is the end of what is owed"
+			usually = "a client that has been answered is not closed: when read(2) fails with EAGAIN, nothing more is owed"
 		}
 		err = fmt.Errorf("all %d bytes, and then instead of EOF: %w", c.Sent-before, exam.SilenceFor(err, exam.ReplyTimeout))
 	}
@@ -152,13 +156,13 @@ func lastAnswer(s *exam.Session, c *exam.Client, who, usually string) error {
 	}
 	s.Usually = usually
 	if how, dead := s.Server.AwaitDeath(); dead && how != "exit status 0" && !strings.HasPrefix(how, "signal:") {
-		s.Usually = "" // what it died of is the matter
+		s.Usually = "" // the reason of its death explains more
 	}
 	s.Note("one of", "them: %s", who)
 	return s.Fail("got back", "%v", err)
 }
 
-const endsAtOnce = "the signal ends the process, or the loop, at once: what has arrived and was not read is thrown away, and the client gets a RST for it"
+const endsAtOnce = "the signal ends the process, or the loop, at once: bytes that have arrived and were not read are thrown away, and the client gets a RST for them"
 
 func unreadAnswered(s *exam.Session, a *connected) error {
 	for _, c := range a.unread {
@@ -173,7 +177,7 @@ func unreadAnswered(s *exam.Session, a *connected) error {
 
 func waitingAnswered(s *exam.Session, a *connected) error {
 	for _, c := range a.waiting {
-		if err := lastAnswer(s, c, "it had connected and sent a message, and was not accepted yet", "close(2) of the listener resets whoever waits there: their connect(2) had succeeded, so accept(2) them first"); err != nil {
+		if err := lastAnswer(s, c, "it had connected and sent a message, and was not accepted yet", "close(2) of the listener resets the clients that wait there: their connect(2) had succeeded, so call accept(2) for them first"); err != nil {
 			return err
 		}
 	}
@@ -185,7 +189,7 @@ func idleClosed(s *exam.Session, a *connected) error {
 	for _, c := range a.idle {
 		switch err := c.AwaitEOF(max(time.Until(a.heard.Add(promptClose)), exam.StallTime)); {
 		case err == exam.ErrSilence:
-			s.Usually = "only clients that do something are looked at: from an idle one no event comes, and it has to be closed without"
+			s.Usually = "only clients with an event are looked at: an idle one causes none, and has to be closed without"
 			return s.Fail("idle", "clients were still connected %v after the signal: they are owed nothing", promptClose)
 		case err != nil:
 			s.Usually = endsAtOnce
@@ -196,12 +200,11 @@ func idleClosed(s *exam.Session, a *connected) error {
 	return nil
 }
 
-// newRefused wants that nobody can connect any more, although the server is still
-// there for others.
+// newRefused expects connect(2) to fail, although the server still serves old clients.
 func newRefused(s *exam.Session, a *connected) error {
 	err := awaitRefused(s, a.heard)
 	if err == nil {
-		s.Note("refused", "whoever came after the signal")
+		s.Note("refused", "clients that came after the signal")
 	}
 	return err
 }
@@ -217,7 +220,7 @@ func awaitRefused(s *exam.Session, since time.Time) error {
 			s.CloseClient(c)
 		}
 		if time.Now().After(deadline) {
-			s.Usually = "the listener is still open: a connection that the kernel has completed is a promise to serve it"
+			s.Usually = "the listener is still open: the kernel completes connections that the server will not serve"
 			return s.Fail("a new", "client could still connect %v after the signal", promptClose)
 		}
 		time.Sleep(time.Millisecond)
@@ -225,16 +228,16 @@ func awaitRefused(s *exam.Session, since time.Time) error {
 }
 
 func slowServed(s *exam.Session, a *connected) error {
-	err := lastAnswer(s, a.slow, fmt.Sprintf("it had sent %d bytes before, and read only now", a.slow.Sent), "what is pending, and what was sent before the signal and is not read yet, is owed: "+
-		"flush, read on until EAGAIN, and close(2) only then")
+	err := lastAnswer(s, a.slow, fmt.Sprintf("it had sent %d bytes before, and read only now", a.slow.Sent), "pending bytes, and bytes that were sent before the signal and are not read yet, are owed: "+
+		"flush, read until EAGAIN, and call close(2) only then")
 	if err == nil {
 		s.Note("owed", "%d bytes to one that read only then: all of them came, and then EOF", a.slow.Got)
 	}
 	return err
 }
 
-// neverCutOff wants that who does not read is waited for as long as was said, and
-// no longer, and that the server sleeps meanwhile.
+// neverCutOff expects the server to wait for a client that does not read, for the grace
+// period and no longer, and to sleep meanwhile.
 func neverCutOff(s *exam.Session, a *connected) error {
 	tooSoon, tooLate := a.signalled.Add(gracePeriod-graceSlack), a.heard.Add(gracePeriod+exam.ExitTimeout)
 	a.never.Send(1, exam.StallTime)
@@ -248,7 +251,7 @@ func neverCutOff(s *exam.Session, a *connected) error {
 		after := now.Sub(a.signalled)
 		switch {
 		case dead && now.Before(tooSoon):
-			s.Usually = "who does not read at once may still do so: he has the whole of the grace period"
+			s.Usually = "a client that does not read at once may still do so: it has the whole grace period"
 			return s.Fail("the end", "came after %.1f s: the last client did not read, and it has %v", after.Seconds(), gracePeriod)
 		case dead && spin >= exam.SpinningCPU:
 			s.Usually = "epoll_wait(2) is given a timeout of 0 again and again, instead of what is left of the grace period"
@@ -257,10 +260,10 @@ func neverCutOff(s *exam.Session, a *connected) error {
 			s.Note("cut off", "one that never read: the process ended after %.1f s", after.Seconds())
 			return nil
 		case now.After(tooLate):
-			s.Usually = "nothing limits how long a client that does not read is waited for, or epoll_wait(2) sleeps longer than that; or each event makes the time begin anew"
+			s.Usually = "nothing limits how long the server waits for a client that does not read, or epoll_wait(2) sleeps longer than that; or each event restarts the grace period"
 			return s.Fail("the end", "did not come within %.1f s: one client does not read, and sends a byte now and then", after.Seconds())
 		case now.Sub(spoke) > speakInterval:
-			a.never.Send(1, exam.StallTime) // that makes an event: it is no reason to wait longer
+			a.never.Send(1, exam.StallTime) // the event is no reason to wait longer
 			spoke = now
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -270,17 +273,17 @@ func neverCutOff(s *exam.Session, a *connected) error {
 func exitsInOrder(s *exam.Session, _ *connected) error {
 	how := s.Server.ExitState(exam.ReplyTimeout)
 	if how == nil {
-		return nil // not our child, but its child: who has its status does not say
+		return nil // the server is a child of the process that we started, and its status is unknown
 	}
 	if !how.Success() {
-		s.Usually = "whoever sent the signal takes any status but 0 for a crash: leave the loop, and return from main"
+		s.Usually = "any status but 0 means a crash to the sender of the signal: leave the loop, and return from main"
 		return s.Fail("exit", "%v, want exit status 0", how)
 	}
 	s.Note("exit", "%v", how)
 	return nil
 }
 
-// secondSignal wants that whoever is impatient is heard.
+// secondSignal expects a second signal to end the server at once.
 func secondSignal(s *exam.Session) error {
 	s.ResetAll()
 	s.Server.Stop()
@@ -297,25 +300,19 @@ func secondSignal(s *exam.Session) error {
 		return err
 	}
 	if how, dead := s.Server.AwaitDeath(); dead {
-		s.Usually = "SIGINT is caught, but not as SIGTERM is: it ends the loop at once"
+		s.Usually = "SIGINT is caught, but unlike SIGTERM it ends the loop at once"
 		if strings.HasPrefix(how, "signal:") {
-			s.Usually = "only SIGTERM is caught, and not SIGINT, which is what Ctrl-C sends"
+			s.Usually = "SIGTERM is caught, but not SIGINT, which Ctrl-C sends"
 		}
 		return s.Fail("SIGINT", "ended it at once, with a client that had not read yet")
 	}
-	begin := time.Now()
 	if err := s.Server.Signal(unix.SIGTERM); err != nil {
 		return err
 	}
-	for {
-		if _, dead := s.Server.Died(); dead {
-			s.Note("twice", "signalled, it ended at once: SIGINT, then SIGTERM")
-			return nil
-		}
-		if time.Since(begin) > promptClose {
-			s.Usually = "the second signal is caught like the first one: let it have its default disposition again, or exit(3)"
-			return s.Fail("twice", "signalled, SIGINT and then SIGTERM: still there %v later", promptClose)
-		}
-		time.Sleep(2 * time.Millisecond)
+	if s.Await(promptClose, func() bool { _, dead := s.Server.Died(); return dead }) {
+		s.Note("twice", "signalled, it ended at once: SIGINT, then SIGTERM")
+		return nil
 	}
+	s.Usually = "the second signal is caught like the first one: give it its default disposition again, or call exit(3)"
+	return s.Fail("twice", "signalled, SIGINT and then SIGTERM: still there %v later", promptClose)
 }

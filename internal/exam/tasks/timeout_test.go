@@ -10,7 +10,7 @@ import (
 	"epoll-step-by-step/internal/exam"
 )
 
-// Whoever waits for a client that speaks is told when the exam is interrupted.
+// A speaker ends when the exam is interrupted.
 func TestSpeakerInterrupted(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -36,6 +36,6 @@ func TestSpeakerInterrupted(t *testing.T) {
 			t.Errorf("the speaker ended with %v", err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("the speaker has gone without a word")
+		t.Error("the speaker has not reported its end")
 	}
 }
