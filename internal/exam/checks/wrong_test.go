@@ -94,7 +94,7 @@ var wrongServers = []struct {
 	{"DROPPED_ON_TERM", "term-unflushed", exam.ET, ""},
 	{"DROPPED_ON_TERM", "term-endless", exam.ET, ""},
 	{"DROPPED_ON_TERM", "term-one-round", exam.ET, ""},
-	{"DROPPED_ON_TERM", "term-anew", exam.ET, ""},
+	{"DROPPED_ON_TERM", "term-restarts-grace", exam.ET, ""},
 	{"ONE_CORE", "exercises/18-many-cores/starter", exam.Cores, ""},
 	{"ONE_CORE", "cores-shared", exam.Cores, "WORKER_LOST"},
 	{"WORKER_LOST", "cores-not-replaced", exam.Cores, ""},

@@ -10,15 +10,15 @@ import (
 const murmurLines = 32_000 // lines of one letter in one write(2): ten times as many bytes for those that hear them
 
 var ChatLostLine = exam.Check{
-	ID: "CHAT_LOST_LINE", Title: "each line goes to everybody else, whole, once and in order", For: []exam.Profile{exam.Chat}, Run: chatLostLine,
+	ID: "CHAT_LOST_LINE", Title: "each line goes to all other clients, whole, once and in order", For: []exam.Profile{exam.Chat}, Run: chatLostLine,
 	Usually: "what one read(2) returns is taken for a line, or what has come of a line is kept for all clients together",
 	Reread:  []string{`read(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 
 // A chatLine is what one of three clients sends, and what each of them must hear.
 type chatLine struct {
-	who    int    // that sends it
-	what   string // pieces in words; empty if they are short
+	sender int    // 0, 1 or 2
+	text   string // pieces in words; empty if they are short
 	pieces []string
 	hear   [3]string
 }
@@ -60,20 +60,20 @@ func chatLostLine(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	for _, say := range chatLinesOf(names) {
-		what := say.what
+	for _, line := range chatLinesOf(names) {
+		what := line.text
 		if what == "" {
-			what = fmt.Sprintf("%q", say.pieces)
+			what = fmt.Sprintf("%q", line.pieces)
 			what = strings.ReplaceAll(what[1:len(what)-1], `" "`, `", and when the server had read it, "`)
 		}
-		problem := sendPieces(s, all[say.who].Client, say.pieces...)
+		problem := sendPieces(s, all[line.sender].Client, line.pieces...)
 		if problem != "" {
-			s.Note(names[say.who], "sent %s", what)
+			s.Note(names[line.sender], "sent %s", what)
 			return s.Fail("got back", "%s", problem)
 		}
 		for i, t := range all {
-			if problem := t.expects(say.hear[i]); problem != "" {
-				s.Note(names[say.who], "sent %s", what)
+			if problem := t.expects(line.hear[i]); problem != "" {
+				s.Note(names[line.sender], "sent %s", what)
 				return s.Fail(t.name, "heard %s", problem)
 			}
 		}

@@ -76,7 +76,7 @@ func (l *slowReader) read(s *exam.Session, n int) error {
 		i, err := strconv.Atoi(text[:min(len(text), 8)])
 		if err != nil || line != "speaker: "+speechLine(i) {
 			s.Usually = "a line was written in part, and the rest of it dropped for lack of room: a line that has been begun must be finished"
-			return s.Fail("slow", "read %s, and then one that nobody had said: %s", exam.Plural(l.heard, "line", "lines"), quoted(line))
+			return s.Fail("slow", "read %s, and then one that no client had said: %s", exam.Plural(l.heard, "line", "lines"), quoted(line))
 		}
 		if i < l.next {
 			return s.Fail("slow", "read line %d when it had read line %d", i, l.next-1)

@@ -26,7 +26,7 @@ const (
 
 var OneCore = exam.Check{
 	ID: "ONE_CORE", Title: "clients are spread over a process for each core, each with its own listening socket", For: []exam.Profile{exam.Cores}, Run: oneCore, Looks: true, Clients: spreadClients,
-	Usually: "one process serves everybody, and so one core works",
+	Usually: "one process serves all clients, so only one core works",
 	Reread:  []string{`socket(7) "Socket options"`, `fork(2) "DESCRIPTION"`}, Chapter: exam.ChapterCores,
 }
 

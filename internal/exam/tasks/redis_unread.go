@@ -81,7 +81,7 @@ func redisUnread(s *exam.Session) error {
 	if _, err := c.Write([]byte("*1000\r\n")); err != nil {
 		return exam.PlainError(err)
 	}
-	sendRepeated(c, []byte(bulk(string(word))), exam.Flood) // until it is toldOfLeaving out, or not read any more
+	sendRepeated(c, []byte(bulk(string(word))), exam.Flood) // until the server closes the connection, or stops reading
 	grew = peak() - before
 	s.Note("a third", "client sent a command of 1000 words of 1 MiB each; %d bytes were taken, and memory grew by %d KiB", c.Sent, grew>>10)
 	if grew >= exam.MaxGrowth {

@@ -177,12 +177,12 @@ func sameEdge(s *exam.Session) error {
 			return err
 		}
 		for i, c := range all {
-			n, who := exam.PingSize, "a new client"
+			n, sender := exam.PingSize, "a new client"
 			if i < len(sizes) {
-				n, who = sizes[i], "a client"
+				n, sender = sizes[i], "a client"
 			}
 			if err := receiveToEnd(s, c, n, finLost); err != nil {
-				s.Note("sent", "%s and a FIN from %s, while the server was stopped: all of that is one edge", exam.Plural(n, "byte", "bytes"), who)
+				s.Note("sent", "%s and a FIN from %s, while the server was stopped: all of that is one edge", exam.Plural(n, "byte", "bytes"), sender)
 				return s.Fail("got back", "%v", err)
 			}
 			c.Reset()

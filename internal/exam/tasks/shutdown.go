@@ -33,10 +33,10 @@ var DroppedOnTerm = exam.Check{
 	Reread:  []string{`signal(7) "Signal dispositions"`, `eventfd(2) "DESCRIPTION"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterEdge,
 }
 
-// A connected is who is connected when the signal comes.
-type connected struct {
-	signalled time.Time // then, or later, the server learned of it
-	heard     time.Time // by then, the server knew
+// termClients are the clients that are connected when the signal comes.
+type termClients struct {
+	signalled time.Time // the server learns of the signal then, or later
+	noticed   time.Time // it had noticed the signal by then
 
 	idle    []*exam.Client // the server owes them nothing
 	unread  []*exam.Client // their bytes are in the server's queues
@@ -54,7 +54,7 @@ func droppedOnTerm(s *exam.Session) error {
 	if err := s.WhileStopped(func() error { return lastMessages(s, a) }); err != nil {
 		return err
 	}
-	for _, part := range []func(*exam.Session, *connected) error{
+	for _, part := range []func(*exam.Session, *termClients) error{
 		unreadAnswered, waitingAnswered, slowServed, idleClosed, newRefused, neverCutOff, exitsInOrder,
 	} {
 		if err := part(s, a); err != nil {
@@ -64,8 +64,8 @@ func droppedOnTerm(s *exam.Session) error {
 	return secondSignal(s)
 }
 
-func connectAll(s *exam.Session) (*connected, error) {
-	a := new(connected)
+func connectAll(s *exam.Session) (*termClients, error) {
+	a := new(termClients)
 	for i := range idleOnTerm + unreadOnTerm {
 		connect := s.DialAndPing
 		if i == idleOnTerm+unreadOnTerm-1 {
@@ -108,7 +108,7 @@ func dialStuck(s *exam.Session) (*exam.Client, error) {
 
 // lastMessages sends what the stopped server finds when it continues: messages, further
 // clients, and the signal.
-func lastMessages(s *exam.Session, a *connected) error {
+func lastMessages(s *exam.Session, a *termClients) error {
 	n := 0
 	for i, c := range a.unread {
 		n = exam.PingSize + i*10_000
@@ -140,7 +140,7 @@ func lastMessages(s *exam.Session, a *connected) error {
 }
 
 // lastAnswer receives all that c has sent, and then EOF.
-func lastAnswer(s *exam.Session, c *exam.Client, who, usually string) error {
+func lastAnswer(s *exam.Session, c *exam.Client, description, usually string) error {
 	before := c.Got
 	err := c.Receive(c.Sent-c.Got, exam.ReplyTimeout, nil)
 	if err != nil {
@@ -158,24 +158,24 @@ func lastAnswer(s *exam.Session, c *exam.Client, who, usually string) error {
 	if how, dead := s.Server.AwaitDeath(); dead && how != "exit status 0" && !strings.HasPrefix(how, "signal:") {
 		s.Usually = "" // the reason of its death explains more
 	}
-	s.Note("one of", "them: %s", who)
+	s.Note("one of", "them: %s", description)
 	return s.Fail("got back", "%v", err)
 }
 
 const endsAtOnce = "the signal ends the process, or the loop, at once: bytes that have arrived and were not read are thrown away, and the client gets a RST for them"
 
-func unreadAnswered(s *exam.Session, a *connected) error {
+func unreadAnswered(s *exam.Session, a *termClients) error {
 	for _, c := range a.unread {
 		if err := lastAnswer(s, c, "its last message had arrived, and was not read yet", endsAtOnce); err != nil {
 			return err
 		}
 	}
-	a.heard = time.Now()
+	a.noticed = time.Now()
 	s.Note("answered", "the %d whose last message was not read yet, and then EOF", len(a.unread))
 	return nil
 }
 
-func waitingAnswered(s *exam.Session, a *connected) error {
+func waitingAnswered(s *exam.Session, a *termClients) error {
 	for _, c := range a.waiting {
 		if err := lastAnswer(s, c, "it had connected and sent a message, and was not accepted yet", "close(2) of the listener resets the clients that wait there: their connect(2) had succeeded, so call accept(2) for them first"); err != nil {
 			return err
@@ -185,9 +185,9 @@ func waitingAnswered(s *exam.Session, a *connected) error {
 	return nil
 }
 
-func idleClosed(s *exam.Session, a *connected) error {
+func idleClosed(s *exam.Session, a *termClients) error {
 	for _, c := range a.idle {
-		switch err := c.AwaitEOF(max(time.Until(a.heard.Add(promptClose)), exam.StallTime)); {
+		switch err := c.AwaitEOF(max(time.Until(a.noticed.Add(promptClose)), exam.StallTime)); {
 		case err == exam.ErrSilence:
 			s.Usually = "only clients with an event are looked at: an idle one causes none, and has to be closed without"
 			return s.Fail("idle", "clients were still connected %v after the signal: they are owed nothing", promptClose)
@@ -201,8 +201,8 @@ func idleClosed(s *exam.Session, a *connected) error {
 }
 
 // newRefused expects connect(2) to fail, although the server still serves old clients.
-func newRefused(s *exam.Session, a *connected) error {
-	err := awaitRefused(s, a.heard)
+func newRefused(s *exam.Session, a *termClients) error {
+	err := awaitRefused(s, a.noticed)
 	if err == nil {
 		s.Note("refused", "clients that came after the signal")
 	}
@@ -227,7 +227,7 @@ func awaitRefused(s *exam.Session, since time.Time) error {
 	}
 }
 
-func slowServed(s *exam.Session, a *connected) error {
+func slowServed(s *exam.Session, a *termClients) error {
 	err := lastAnswer(s, a.slow, fmt.Sprintf("it had sent %d bytes before, and read only now", a.slow.Sent), "pending bytes, and bytes that were sent before the signal and are not read yet, are owed: "+
 		"flush, read until EAGAIN, and call close(2) only then")
 	if err == nil {
@@ -238,8 +238,8 @@ func slowServed(s *exam.Session, a *connected) error {
 
 // neverCutOff expects the server to wait for a client that does not read, for the grace
 // period and no longer, and to sleep meanwhile.
-func neverCutOff(s *exam.Session, a *connected) error {
-	tooSoon, tooLate := a.signalled.Add(gracePeriod-graceSlack), a.heard.Add(gracePeriod+exam.ExitTimeout)
+func neverCutOff(s *exam.Session, a *termClients) error {
+	tooSoon, tooLate := a.signalled.Add(gracePeriod-graceSlack), a.noticed.Add(gracePeriod+exam.ExitTimeout)
 	a.never.Send(1, exam.StallTime)
 	spoke, spin := time.Now(), 0.0
 	if time.Now().Before(tooSoon) {
@@ -255,7 +255,7 @@ func neverCutOff(s *exam.Session, a *connected) error {
 			return s.Fail("the end", "came after %.1f s: the last client did not read, and it has %v", after.Seconds(), gracePeriod)
 		case dead && spin >= exam.SpinningCPU:
 			s.Usually = "epoll_wait(2) is given a timeout of 0 again and again, instead of what is left of the grace period"
-			return s.Fail("CPU", "wanted %.0f %% of the time, while one client did not read and nobody else was there", spin*100)
+			return s.Fail("CPU", "wanted %.0f %% of the time, while one client did not read and no other was there", spin*100)
 		case dead:
 			s.Note("cut off", "one that never read: the process ended after %.1f s", after.Seconds())
 			return nil
@@ -270,7 +270,7 @@ func neverCutOff(s *exam.Session, a *connected) error {
 	}
 }
 
-func exitsInOrder(s *exam.Session, _ *connected) error {
+func exitsInOrder(s *exam.Session, _ *termClients) error {
 	how := s.Server.ExitState(exam.ReplyTimeout)
 	if how == nil {
 		return nil // the server is a child of the process that we started, and its status is unknown

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	tooSoon       = 1900 * time.Millisecond // after the last byte: the timeout is 2 s
-	tooLate       = 3500 * time.Millisecond // likewise
+	tooSoon       = 1900 * time.Millisecond // for a close after the last byte: the timeout is 2 s
+	tooLate       = 3500 * time.Millisecond // for a close after the last byte
 	keptTime      = 5 * time.Second         // how long a client that sends must be kept
 	speakInterval = 500 * time.Millisecond  // between its messages
 )

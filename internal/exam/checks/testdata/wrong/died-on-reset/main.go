@@ -1,4 +1,4 @@
-// Wrong on purpose: it takes the error of one client for its own.
+// Wrong on purpose: it ends on the error of one client.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Wrong on purpose: it takes any error from accept for the end.
+// Wrong on purpose: it ends on any error of accept.
 package main
 
 import (

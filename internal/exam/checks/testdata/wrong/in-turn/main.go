@@ -1,4 +1,4 @@
-// Wrong on purpose: it has its clients speak in turn, and waits for each of them.
+// Wrong on purpose: it serves its clients in turn, and waits for each of them.
 package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 		if err != nil {
 			c.Close()
 			clients = slices.Delete(clients, turn, turn+1)
-			turn-- // the next one's place
+			turn-- // the next client takes this place
 		}
 	}
 }

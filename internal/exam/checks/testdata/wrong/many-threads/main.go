@@ -1,4 +1,5 @@
-// Wrong on purpose: a goroutine for each client: correct, and not one thread.
+// Wrong on purpose: it has a goroutine for each client, which is correct, but not one
+// thread.
 package main
 
 import (

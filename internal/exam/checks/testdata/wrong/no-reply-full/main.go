@@ -1,5 +1,5 @@
-// Wrong on purpose: if a read fills its buffer, it waits for more to come before
-// it answers.
+// Wrong on purpose: if a read fills its buffer, it waits for further bytes before it
+// answers.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Wrong on purpose: it answers 16 bytes at a time, and waits for as many.
+// Wrong on purpose: it answers 16 bytes at a time, and waits for all of them.
 package main
 
 import (
@@ -33,7 +33,7 @@ func serve(c *net.TCPConn) {
 		n, err := io.ReadFull(in, record[:])
 		out.Write(record[:n])
 		if err == nil && in.Buffered() >= len(record) {
-			continue // another one is there already
+			continue // there is already another client
 		}
 		if werr := out.Flush(); err != nil || werr != nil {
 			return

@@ -1,4 +1,4 @@
-// Wrong on purpose: it goes on reading from a client that does not read, and keeps it all.
+// Wrong on purpose: it keeps reading from a client that does not read, and keeps all bytes.
 package main
 
 import (

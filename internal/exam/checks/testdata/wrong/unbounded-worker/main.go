@@ -1,6 +1,6 @@
-// Wrong on purpose: it goes on reading from a client that does not read, and
-// keeps it all; and that in a process that has no listening socket, but is
-// handed each connection by the one that has.
+// Wrong on purpose: it keeps reading from a client that does not read, and keeps all
+// bytes. It does so in a process without a listening socket, which gets each connection
+// from the process that has one.
 package main
 
 import (
@@ -49,8 +49,8 @@ func main() {
 	}
 }
 
-// work serves the connections that come by descriptor 0, until there is nobody
-// who could send any.
+// work serves the connections that come through descriptor 0, until no process can send
+// any.
 func work() {
 	for {
 		control := make([]byte, unix.CmsgSpace(4))

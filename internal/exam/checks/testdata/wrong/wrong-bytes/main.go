@@ -1,4 +1,4 @@
-// Wrong on purpose: it takes data for text and tidies up line ends.
+// Wrong on purpose: it treats data as text and changes line ends.
 package main
 
 import (
