@@ -5,14 +5,14 @@
 // Usage:
 //
 //	exam [flags] -- command args…    start the command, grade it, stop it
-//	exam [flags] -addr HOST:PORT     grade who listens there
+//	exam [flags] -addr HOST:PORT     grade the server that listens there
 //	exam [flags] -pid N              grade that process
 //
 // In the command, {addr}, {host} and {port} stand for an address that the
 // examiner chooses. Without them, -addr says where the command listens.
 //
-// It exits 0 if all was passed, 1 if something failed, 2 if it was misused or
-// the server never listened, 130 if it was interrupted.
+// It exits with 0 if all checks passed, 1 if one failed, 2 if it was misused or the
+// server never listened, 130 if it was interrupted.
 package main
 
 import (
@@ -42,13 +42,13 @@ func run(args []string) int {
 	as := flags.String("as", "echo", "what the server claims to be: echo, lt (level-triggered epoll) or et (edge-triggered);\nfor exercises: lines, timeout, chat, redis, cores")
 	at := flags.String("addr", "127.0.0.1:6379", "where the server listens, if the command has no {addr}, {host} or {port}")
 	only := flags.String("only", "", "run only the checks with these `IDs`, separated by commas")
-	pid := flags.Int("pid", 0, "grade this process, which runs already")
+	pid := flags.Int("pid", 0, "grade this process, which is already running")
 	asJSON := flags.Bool("json", false, "print one JSON object at the end")
-	verbose := flags.Bool("v", false, "say what was seen for passed checks, too")
+	verbose := flags.Bool("v", false, "print what the examiner saw for passed checks, too")
 	list := flags.Bool("list", false, "list the checks and stop")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), `usage: exam [flags] -- command args…    start the command, grade it, stop it
-       exam [flags] -addr HOST:PORT     grade who listens there
+       exam [flags] -addr HOST:PORT     grade the server that listens there
        exam [flags] -pid N              grade that process
 In the command, {addr}, {host} and {port} stand for a free address.
 `)
@@ -164,7 +164,7 @@ func address(text string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, errors.New("the examiner floods what it grades: it does so on 127.0.0.0/8 only")
 	}
 	if a.Port == 0 {
-		return netip.AddrPort{}, errors.New("port 0 is no place to connect to")
+		return netip.AddrPort{}, errors.New("port 0 is not a port to connect to")
 	}
 	return netip.AddrPortFrom(ip, uint16(a.Port)), nil
 }

@@ -210,21 +210,18 @@ func newRefused(s *exam.Session, a *termClients) error {
 }
 
 func awaitRefused(s *exam.Session, since time.Time) error {
-	deadline := since.Add(promptClose)
-	for {
+	refused := func() bool {
 		c, err := s.Dial(0)
-		if errors.Is(err, unix.ECONNREFUSED) {
-			return nil
-		}
 		if err == nil {
 			s.CloseClient(c)
 		}
-		if time.Now().After(deadline) {
-			s.Usually = "the listener is still open: the kernel completes connections that the server will not serve"
-			return s.Fail("a new", "client could still connect %v after the signal", promptClose)
-		}
-		time.Sleep(time.Millisecond)
+		return errors.Is(err, unix.ECONNREFUSED)
 	}
+	if s.Await(time.Until(since.Add(promptClose)), refused) {
+		return nil
+	}
+	s.Usually = "the listener is still open: the kernel completes connections that the server will not serve"
+	return s.Fail("a new", "client could still connect %v after the signal", promptClose)
 }
 
 func slowServed(s *exam.Session, a *termClients) error {
