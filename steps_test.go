@@ -23,6 +23,9 @@ import (
 	"time"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/checks"
+	"epoll-step-by-step/internal/exam/made"
+	"epoll-step-by-step/internal/exam/show"
 	"epoll-step-by-step/internal/procfs"
 	"epoll-step-by-step/internal/source"
 )
@@ -86,10 +89,10 @@ func TestGrading(t *testing.T) {
 		t.Parallel()
 		report, err := exam.Run(t.Context(), exam.Options{
 			Command: []string{filepath.Join(bin, "step2-nonblocking"), "-addr", "{addr}"},
-			Only:    []string{"BLOCKING_FD"},
+			Checks:  []exam.Check{made.BlockingFD},
 		})
 		if err != nil || !report.Passed() {
-			t.Error(err, exam.Style{Width: 100}.Summary(report))
+			t.Error(err, show.Style{Width: 100}.Summary(report))
 		}
 	})
 	t.Run("server_epoll.cpp", func(t *testing.T) {
@@ -106,7 +109,11 @@ func TestGrading(t *testing.T) {
 // grade wants exactly these checks to fail, and none to be impossible.
 func grade(t *testing.T, as exam.Profile, fails string, command ...string) {
 	t.Helper()
-	report, err := exam.Run(t.Context(), exam.Options{Command: command, As: as})
+	selected, err := checks.Select(as)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := exam.Run(t.Context(), exam.Options{Command: command, As: as, Checks: selected})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +122,7 @@ func grade(t *testing.T, as exam.Profile, fails string, command ...string) {
 	}
 	for _, r := range report.Results {
 		want := slices.Contains(strings.Fields(fails), r.ID)
-		text := exam.Style{Width: 100, Verbose: true}.Text(r)
+		text := show.Style{Width: 100, Verbose: true}.Text(r)
 		switch {
 		case r.Verdict == exam.Error:
 			t.Errorf("could not be run:\n%s", text)

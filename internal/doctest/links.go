@@ -18,7 +18,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/checks"
 )
 
 // A markdown is a document, line by line.
@@ -689,7 +689,7 @@ func checkIDs(_ string, docs []*markdown) []Problem {
 		for i, l := range d.lines {
 			for _, only := range find(onlyIDs, l.text) {
 				for id := range strings.SplitSeq(only.text, ",") {
-					known := slices.ContainsFunc(exam.Checks, func(c exam.Check) bool { return c.ID == id })
+					known := slices.Contains(checks.IDs(), id)
 					if !known && id != "ID" && id != "" { // "make help" says ONLY=ID,ID
 						ps = append(ps, d.problem(i+1, "the examiner has no check %s: see \"go run ./exam -list\"", id))
 					}

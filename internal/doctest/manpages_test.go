@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/checks"
 )
 
 const root = "../.."
@@ -156,7 +156,7 @@ func TestCitations(t *testing.T) {
 
 // What a failed check of the examiner's sends its reader to, is there.
 func TestExaminersCitations(t *testing.T) {
-	for _, c := range exam.Checks {
+	for _, c := range checks.All {
 		for _, text := range c.Reread {
 			if len(citations(text)) != 1 {
 				t.Errorf("%s: %s is no citation", c.ID, text)

@@ -2,11 +2,11 @@ package exam
 
 import "sync"
 
-// A group is a sync.WaitGroup with the method Go that Go 1.25 added to it.
-type group struct{ sync.WaitGroup }
+// A WaitGroup is a sync.WaitGroup with the method Go, which Go 1.25 added to it.
+type WaitGroup struct{ sync.WaitGroup }
 
 // Go runs f in a goroutine that Wait waits for.
-func (g *group) Go(f func()) {
+func (g *WaitGroup) Go(f func()) {
 	g.Add(1)
 	go func() {
 		defer g.Done()

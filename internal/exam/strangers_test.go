@@ -17,13 +17,18 @@ import (
 	"time"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/checks"
+	"epoll-step-by-step/internal/exam/examtest"
+	"epoll-step-by-step/internal/exam/show"
 	"epoll-step-by-step/internal/procfs"
 
 	"golang.org/x/sys/unix"
 )
 
-// Strangers: commands that are no echo server at all, servers that the examiner
-// did not start, and examiners that are themselves interrupted.
+// Strangers are commands that are not echo servers, servers that the examiner did not
+// start, and examiners that are interrupted.
+
+func TestMain(m *testing.M) { examtest.Main(m) }
 
 func TestStrangers(t *testing.T) {
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -36,8 +41,8 @@ func TestStrangers(t *testing.T) {
 		command []string
 		addr    string
 		status  exam.Status
-		problem string // part of what is said
-		output  string // part of what it printed
+		problem string // part of the problem
+		output  string // part of its output
 	}{
 		{"no such program", []string{"./no-such-program", "{port}"}, "", exam.StatusNeverListened, "no such program", ""},
 		{"dies at once", []string{"sh", "-c", "echo out of ideas >&2; exit 3", "{port}"}, "", exam.StatusNeverListened, "ended (exit status 3)", "out of ideas"},
@@ -47,7 +52,7 @@ func TestStrangers(t *testing.T) {
 		{"nobody there", nil, freeAddr(t), exam.StatusNeverListened, "nobody listens on", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := exam.Options{Command: tt.command, As: exam.Echo}
+			o := exam.Options{Command: tt.command, Checks: checks.All}
 			if tt.addr != "" {
 				o.Addr = netip.MustParseAddrPort(tt.addr)
 			}
@@ -65,15 +70,15 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// A server that listens somewhere else is not one that never listens: the
-// examiner says where it is.
+// If a server listens on another address, the examiner names that address.
 func TestListensElsewhere(t *testing.T) {
 	t.Parallel()
-	step := build(t, "./step3-epoll-lt")
-	addr := freeAddr(t) // not before that, which takes a while: others open connections
+	step := examtest.Build(t, "./step3-epoll-lt")
+	addr := freeAddr(t) // after the build, which takes a while: other tests might get the port
 	report, err := exam.Run(t.Context(), exam.Options{
 		Command: []string{step, "-addr", addr},
 		Addr:    netip.MustParseAddrPort(strings.Replace(addr, "127.0.0.1", "127.0.0.2", 1)),
+		Checks:  checks.All,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -85,17 +90,17 @@ func TestListensElsewhere(t *testing.T) {
 
 func TestHang(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp4", "127.0.0.1:0") // and nobody accepts
+	l, err := net.Listen("tcp4", "127.0.0.1:0") // and never call Accept
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	report, err := exam.Run(t.Context(), exam.Options{Addr: netip.MustParseAddrPort(l.Addr().String()), As: exam.Echo})
+	report, err := exam.Run(t.Context(), exam.Options{Addr: netip.MustParseAddrPort(l.Addr().String()), Checks: profile(t, exam.Echo)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if report.Status != exam.StatusHang || report.Count(exam.Fail) != 1 || report.Count(exam.Pass) != 0 {
-		t.Errorf("%s: %s", report.Status, exam.Style{Width: 100}.Summary(report))
+		t.Errorf("%s: %s", report.Status, show.Style{Width: 100}.Summary(report))
 	}
 }
 
@@ -120,7 +125,7 @@ func TestNotEcho(t *testing.T) {
 		}()
 		port = ""
 	}
-	o := exam.Options{Addr: netip.MustParseAddrPort(addr), As: exam.Echo}
+	o := exam.Options{Addr: netip.MustParseAddrPort(addr), Checks: profile(t, exam.Echo)}
 	if port != "" {
 		o.Command = []string{"redis-server", "--port", port, "--save", ""}
 	}
@@ -133,11 +138,11 @@ func TestNotEcho(t *testing.T) {
 	}
 }
 
-// By its address or by its PID, a server that runs already is graded without
-// being harmed. What needs a server of the examiner's own is skipped.
+// A running server, given by its address or its PID, is graded and keeps running. Checks
+// that need a server of the examiner's own are skipped.
 func TestAttach(t *testing.T) {
 	t.Parallel()
-	server := exec.Command(build(t, "./step3-epoll-lt"), "-addr", "127.0.0.1:0")
+	server := exec.Command(examtest.Build(t, "./step3-epoll-lt"), "-addr", "127.0.0.1:0")
 	stderr, err := server.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -154,8 +159,8 @@ func TestAttach(t *testing.T) {
 		}
 	}()
 	for name, o := range map[string]exam.Options{
-		"by address": {Addr: netip.MustParseAddrPort(addr)},
-		"by PID":     {PID: server.Process.Pid, Only: []string{"NO_REPLY", "NOT_LEVEL", "IGNORES_SIGTERM"}},
+		"by address": {Addr: netip.MustParseAddrPort(addr), Checks: profile(t, exam.LT)},
+		"by PID":     {PID: server.Process.Pid, Checks: only(t, "NO_REPLY", "NOT_LEVEL", "IGNORES_SIGTERM")},
 	} {
 		o.As = exam.LT
 		report, err := exam.Run(t.Context(), o)
@@ -163,7 +168,7 @@ func TestAttach(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !report.Passed() {
-			t.Errorf("%s: %s", name, exam.Style{Width: 100}.Summary(report))
+			t.Errorf("%s: %s", name, show.Style{Width: 100}.Summary(report))
 		}
 		for _, r := range report.Results {
 			switch r.ID {
@@ -179,10 +184,9 @@ func TestAttach(t *testing.T) {
 	}
 }
 
-// Wrappers, daemons and children that leave the process group are found and
-// stopped, too.
+// Wrappers, daemons and children that leave the process group are stopped, too.
 func TestLeavesNoProcess(t *testing.T) {
-	server := build(t, "./step3-epoll-lt")
+	server := examtest.Build(t, "./step3-epoll-lt")
 	for name, script := range map[string]string{
 		"a wrapper":     `"$0" -addr "$1"; echo never reached`,
 		"a daemon":      `setsid "$0" -addr "$1" >/dev/null 2>&1 & exit 0`,
@@ -192,7 +196,7 @@ func TestLeavesNoProcess(t *testing.T) {
 			before := family(t)
 			report, err := exam.Run(t.Context(), exam.Options{
 				Command: []string{"sh", "-c", script, server, "{addr}"},
-				Only:    []string{"NO_REPLY", "DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK"},
+				Checks:  only(t, "NO_REPLY", "DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK"),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -202,7 +206,7 @@ func TestLeavesNoProcess(t *testing.T) {
 			}
 			for _, r := range report.Results {
 				if r.Verdict != exam.Pass {
-					t.Errorf("%s", exam.Style{Width: 100, Verbose: true}.Text(r))
+					t.Errorf("%s", show.Style{Width: 100, Verbose: true}.Text(r))
 				}
 			}
 			none(t, server, before)
@@ -210,11 +214,11 @@ func TestLeavesNoProcess(t *testing.T) {
 	}
 }
 
-// A server may be several processes. It is asked to end by a signal to their
-// parent, which replaces one that dies; and all of them are looked at, though
-// they come one by one, and stopped.
+// A server may be several processes, which start one by one. The examiner looks at all of
+// them and stops all of them. A signal that asks the server to end goes to their parent,
+// which replaces a process that dies.
 func TestManyProcesses(t *testing.T) {
-	server := build(t, "./exercises/18-many-cores/solution")
+	server := examtest.Build(t, "./exercises/18-many-cores/solution")
 	for name, script := range map[string]string{
 		"as they are": `exec "$0" -addr "$1" -workers 4`,
 		"a wrapper":   `"$0" -addr "$1" -workers 4; echo never reached`,
@@ -224,13 +228,13 @@ func TestManyProcesses(t *testing.T) {
 			before := family(t)
 			report, err := exam.Run(t.Context(), exam.Options{
 				Command: []string{"sh", "-c", script, server, "{addr}"},
-				Only:    []string{"DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK", "NOT_EDGE", "LEFT_BEHIND"},
+				Checks:  only(t, "DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK", "NOT_EDGE", "LEFT_BEHIND"),
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range report.Results {
-				text := exam.Style{Width: 100, Verbose: true}.Text(r)
+				text := show.Style{Width: 100, Verbose: true}.Text(r)
 				if r.Verdict != exam.Pass || r.ID == "NOT_EDGE" && !strings.Contains(text, " 7 clients are registered") {
 					t.Errorf("%s", text)
 				}
@@ -240,14 +244,14 @@ func TestManyProcesses(t *testing.T) {
 	}
 }
 
-// Ctrl-C, and worse.
+// No signal makes the examiner leave a process behind.
 func TestInterrupted(t *testing.T) {
-	examiner, server := build(t, "./tools/exam"), build(t, "./step3-epoll-lt")
+	examiner, server := examtest.Build(t, "./tools/exam"), examtest.Build(t, "./step3-epoll-lt")
 	for _, sig := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGKILL} {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
 			before := family(t)
-			// The server is a daemon in a session of its own, out of reach of
-			// a signal to the process group; the wrapper stays.
+			// The server is a daemon in a session of its own, which a signal to the
+			// process group does not reach. The wrapper stays.
 			cmd := exec.Command(examiner, "-v", "-only", "NO_REPLY,BUSY_LOOP", "--", "sh", "-c", `setsid "$0" -addr "$1" >/dev/null 2>&1 & sleep 1000`, server, "{addr}")
 			var out bytes.Buffer
 			cmd.Stderr = &out
@@ -282,7 +286,7 @@ func TestInterrupted(t *testing.T) {
 
 func TestCommand(t *testing.T) {
 	t.Parallel()
-	examiner, server := build(t, "./tools/exam"), build(t, "./step4-epoll-et")
+	examiner, server := examtest.Build(t, "./tools/exam"), examtest.Build(t, "./step4-epoll-et")
 	for _, tt := range []struct {
 		args string
 		code int
@@ -323,17 +327,27 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// What a failed check says is in the table; what it cites is looked up in
-// internal/doctest.
-func TestEveryCheckExplains(t *testing.T) {
-	for _, c := range exam.Checks {
-		if c.Title == "" || len(c.Reread) == 0 || c.Usually == "" || c.Chapter == "" {
-			t.Errorf("%s explains nothing", c.ID)
-		}
+// profile returns the checks of a profile.
+func profile(t *testing.T, p exam.Profile) []exam.Check {
+	t.Helper()
+	selected, err := checks.Select(p)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return selected
 }
 
-// freeAddr returns an address on which nobody listens.
+// only returns the checks with these IDs.
+func only(t *testing.T, ids ...string) []exam.Check {
+	t.Helper()
+	selected, err := checks.Select("", ids...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return selected
+}
+
+// freeAddr returns an address on which no process listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -344,7 +358,7 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// running returns the processes that are this program.
+// running returns the processes that run the program.
 func running(t *testing.T, program string) []int {
 	t.Helper()
 	pids, err := procfs.PIDs()
@@ -361,7 +375,7 @@ func running(t *testing.T, program string) []int {
 	return found
 }
 
-// family is the processes that descend from this one.
+// family returns the descendants of this process.
 func family(t *testing.T) map[int]bool {
 	t.Helper()
 	pids, err := procfs.Descendants(os.Getpid())
@@ -375,10 +389,10 @@ func family(t *testing.T) map[int]bool {
 	return set
 }
 
-// none waits until no process of the program is left, and no new one of ours.
+// none waits until no process runs the program, and this process has no new descendant.
 func none(t *testing.T, program string, before map[int]bool) {
 	t.Helper()
-	eventually(t, "all is gone", func() bool {
+	eventually(t, "all processes are gone", func() bool {
 		for pid := range family(t) {
 			if !before[pid] {
 				return false
@@ -392,7 +406,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s in vain: %s", what)
+			t.Fatalf("after 10 s, this is still not so: %s", what)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/checks"
 )
 
 // An exercise is a folder NN-name. What its README says is all that is known
@@ -24,7 +25,7 @@ type exercise struct {
 
 	MustNotFail []string // what the starter fails; the first is what it is about
 	As          exam.Profile
-	GradedBy    []string // IDs, in the order of exam.Checks
+	GradedBy    []string // IDs, in the order of checks.All
 	Minutes     int
 	Hints       []hint
 
@@ -140,7 +141,7 @@ func (e *exercise) parse() error {
 	if len(e.GradedBy) == 0 {
 		return errors.New("graded by: want the `ID` of a check at least")
 	}
-	if _, err := exam.Selected(exam.Options{Only: e.GradedBy}); err != nil {
+	if _, err := checks.Select(e.As, e.GradedBy...); err != nil {
 		return fmt.Errorf("graded by: %w", err)
 	}
 	for _, id := range e.MustNotFail {

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/checks"
+	"epoll-step-by-step/internal/exam/show"
 )
 
 // An outcome is what grading an exercise has come to.
@@ -42,11 +44,12 @@ func (e *exercise) build(ctx context.Context, folder, bin string) (text string, 
 
 // options say how the exercise is graded.
 func (e *exercise) options(command ...string) exam.Options {
+	selected, _ := checks.Select(e.As, e.GradedBy...) // parse has seen that they exist
 	return exam.Options{
 		Command: command,
 		Addr:    netip.MustParseAddrPort("127.0.0.1:6379"), // of a command that takes none
 		As:      e.As,
-		Only:    e.GradedBy,
+		Checks:  selected,
 	}
 }
 
@@ -111,7 +114,7 @@ func (s *session) grade(ctx context.Context, e *exercise) (*outcome, error) {
 func (s *session) examine(ctx context.Context, options exam.Options) (*exam.Report, error) {
 	clear := func() {
 		if s.live {
-			fmt.Fprint(s.err, exam.Gone)
+			fmt.Fprint(s.err, show.Gone)
 		}
 	}
 	options.Started = func(i, n int, c exam.Check) {

@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/show"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +45,7 @@ type session struct {
 
 	in       io.Reader // nil if nobody types there
 	out, err io.Writer
-	style    exam.Style
+	style    show.Style
 	live     bool // err can show what is going on
 
 	json, all, force bool
@@ -57,7 +57,7 @@ func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	s := &session{out: os.Stdout, err: os.Stderr}
-	s.style, s.live = exam.Screen()
+	s.style, s.live = show.Screen()
 	if _, err := unix.IoctlGetTermios(unix.Stdin, unix.TCGETS); err == nil {
 		s.in = os.Stdin
 	}

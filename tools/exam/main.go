@@ -5,14 +5,14 @@
 // Usage:
 //
 //	exam [flags] -- command args…    start the command, grade it, stop it
-//	exam [flags] -addr HOST:PORT     grade who listens there
+//	exam [flags] -addr HOST:PORT     grade the server that listens there
 //	exam [flags] -pid N              grade that process
 //
 // In the command, {addr}, {host} and {port} stand for an address that the
 // examiner chooses. Without them, -addr says where the command listens.
 //
-// It exits 0 if all was passed, 1 if something failed, 2 if it was misused or
-// the server never listened, 130 if it was interrupted.
+// It exits with 0 if all checks passed, 1 if one failed, 2 if it was misused or the
+// server never listened, 130 if it was interrupted.
 package main
 
 import (
@@ -29,6 +29,8 @@ import (
 	"strings"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/exam/checks"
+	"epoll-step-by-step/internal/exam/show"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,13 +42,13 @@ func run(args []string) int {
 	as := flags.String("as", "echo", "what the server claims to be: echo, lt (level-triggered epoll) or et (edge-triggered);\nfor exercises: lines, timeout, chat, redis, cores")
 	at := flags.String("addr", "127.0.0.1:6379", "where the server listens, if the command has no {addr}, {host} or {port}")
 	only := flags.String("only", "", "run only the checks with these `IDs`, separated by commas")
-	pid := flags.Int("pid", 0, "grade this process, which runs already")
+	pid := flags.Int("pid", 0, "grade this process, which is already running")
 	asJSON := flags.Bool("json", false, "print one JSON object at the end")
-	verbose := flags.Bool("v", false, "say what was seen for passed checks, too")
+	verbose := flags.Bool("v", false, "print what the examiner saw for passed checks, too")
 	list := flags.Bool("list", false, "list the checks and stop")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), `usage: exam [flags] -- command args…    start the command, grade it, stop it
-       exam [flags] -addr HOST:PORT     grade who listens there
+       exam [flags] -addr HOST:PORT     grade the server that listens there
        exam [flags] -pid N              grade that process
 In the command, {addr}, {host} and {port} stand for a free address.
 `)
@@ -62,18 +64,19 @@ In the command, {addr}, {host} and {port} stand for a free address.
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 
 	o := exam.Options{Command: flags.Args(), PID: *pid, As: exam.Profile(*as)}
+	var ids []string
 	if *only != "" {
-		o.Only = strings.FieldsFunc(strings.ToUpper(*only), func(r rune) bool { return r == ',' || r == ' ' })
+		ids = strings.FieldsFunc(strings.ToUpper(*only), func(r rune) bool { return r == ',' || r == ' ' })
 	}
 	if !slices.Contains(exam.Profiles, o.As) {
 		return misuse("-as %s: want one of %v", *as, exam.Profiles)
 	}
-	checks, err := exam.Selected(o)
-	if err != nil {
+	var err error
+	if o.Checks, err = checks.Select(o.As, ids...); err != nil {
 		return misuse("-only: %v", err)
 	}
 	if *list {
-		for _, c := range checks {
+		for _, c := range o.Checks {
 			fmt.Printf("%-22s %s\n", c.ID, c.Title)
 		}
 		return 0
@@ -93,11 +96,11 @@ In the command, {addr}, {host} and {port} stand for a free address.
 
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	style, live := exam.Screen()
+	style, live := show.Screen()
 	style.Verbose = *verbose
 	clear := func() {
 		if live {
-			fmt.Fprint(os.Stderr, exam.Gone)
+			fmt.Fprint(os.Stderr, show.Gone)
 		}
 	}
 	o.Started = func(i, n int, c exam.Check) {
@@ -161,7 +164,7 @@ func address(text string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, errors.New("the examiner floods what it grades: it does so on 127.0.0.0/8 only")
 	}
 	if a.Port == 0 {
-		return netip.AddrPort{}, errors.New("port 0 is no place to connect to")
+		return netip.AddrPort{}, errors.New("port 0 is not a port to connect to")
 	}
 	return netip.AddrPortFrom(ip, uint16(a.Port)), nil
 }

@@ -1,0 +1,28 @@
+// Wrong on purpose: it ends on any error of accept.
+package main
+
+import (
+	"io"
+	"log"
+	"net"
+	"os"
+)
+
+func main() {
+	l, err := net.Listen("tcp", os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			log.Fatal(err)
+		}
+		go serve(c.(*net.TCPConn))
+	}
+}
+
+func serve(c *net.TCPConn) {
+	io.Copy(c, c)
+	c.Close()
+}

@@ -1,0 +1,42 @@
+// Wrong on purpose: it answers 16 bytes at a time, and waits for all of them.
+package main
+
+import (
+	"bufio"
+	"io"
+	"log"
+	"net"
+	"os"
+	"time"
+)
+
+func main() {
+	l, err := net.Listen("tcp", os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			time.Sleep(10 * time.Millisecond) // out of descriptors: later
+			continue
+		}
+		go serve(c.(*net.TCPConn))
+	}
+}
+
+func serve(c *net.TCPConn) {
+	defer c.Close()
+	in, out := bufio.NewReaderSize(c, 1<<16), bufio.NewWriterSize(c, 1<<16)
+	var record [16]byte
+	for {
+		n, err := io.ReadFull(in, record[:])
+		out.Write(record[:n])
+		if err == nil && in.Buffered() >= len(record) {
+			continue // there is already another client
+		}
+		if werr := out.Flush(); err != nil || werr != nil {
+			return
+		}
+	}
+}

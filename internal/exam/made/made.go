@@ -1,0 +1,112 @@
+// Package made has the checks of how an epoll server is made, as /proc shows it:
+// blocking or not, which trigger, how many threads.
+package made
+
+import (
+	"epoll-step-by-step/internal/exam"
+
+	"golang.org/x/sys/unix"
+)
+
+var BlockingFD = exam.Check{
+	ID: "BLOCKING_FD", Title: "every accepted socket has O_NONBLOCK", For: epollServers, Run: blockingFD, Looks: true,
+	Usually: "O_NONBLOCK was set on the listener alone, and accept(2) does not inherit it",
+	Reread:  []string{`accept(2) "STANDARDS"`, `fcntl(2) "File status flags"`}, Chapter: exam.ChapterNonblocking,
+}
+
+var NotEpoll = exam.Check{
+	ID: "NOT_EPOLL", Title: "the listener and the clients are in one epoll instance", For: epollServers, Run: notEpoll, Looks: true,
+	Usually: "another call than epoll_wait(2) waits for the clients",
+	Reread:  []string{`epoll_create1(2) "epoll_create1()"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
+}
+
+var NotLevel = exam.Check{
+	ID: "NOT_LEVEL", Title: "clients are registered level-triggered", For: []exam.Profile{exam.LT}, Run: notLevel, Looks: true,
+	Usually: "EPOLLET is in the events",
+	Reread:  []string{`epoll(7) "Level-triggered and edge-triggered"`}, Chapter: exam.ChapterLevel,
+}
+
+var NotEdge = exam.Check{
+	ID: "NOT_EDGE", Title: "clients are registered edge-triggered", For: []exam.Profile{exam.ET}, Run: notEdge, Looks: true,
+	Usually: "EPOLLET is not in the events",
+	Reread:  []string{`epoll(7) "Level-triggered and edge-triggered"`}, Chapter: exam.ChapterEdge,
+}
+
+var EpolloutAlwaysArmed = exam.Check{
+	ID: "EPOLLOUT_ALWAYS_ARMED", Title: "EPOLLOUT is requested only while bytes are pending", For: []exam.Profile{exam.LT}, Run: epolloutArmed, Looks: true,
+	Usually: "EPOLLOUT was not removed after the last byte was written",
+	Reread:  []string{`epoll_ctl(2) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
+}
+
+func blockingFD(s *exam.Session) error {
+	found, err := acceptedSockets(s, false)
+	if err != nil {
+		return err
+	}
+	for _, a := range found {
+		if !a.fd.Nonblock() {
+			return s.Fail("fdinfo", "fd %d of process %d has flags 0%o: no O_NONBLOCK (0%o)", a.fd.Num, a.pid, a.fd.Flags, unix.O_NONBLOCK)
+		}
+	}
+	s.Note("fdinfo", "%d accepted sockets, all with O_NONBLOCK", len(found))
+	return nil
+}
+
+func notEpoll(s *exam.Session) error {
+	found, err := acceptedSockets(s, false)
+	if err != nil {
+		return err
+	}
+	for _, a := range found {
+		if a.epfd < 0 {
+			return s.Fail("fdinfo", "no epoll instance of process %d has the listening socket on its interest list", a.pid)
+		}
+		if !a.registered {
+			return s.Fail("fdinfo", "the epoll instance on fd %d has the listener on its interest list, but not the client on fd %d", a.epfd, a.fd.Num)
+		}
+	}
+	s.Note("fdinfo", "the epoll instance on fd %d has the listener and %d clients on its interest list", found[0].epfd, len(found))
+	return nil
+}
+
+// trigger fails if a client is registered the other way. A client that is not
+// registered at all is reported by NOT_EPOLL.
+func trigger(s *exam.Session, edge bool) error {
+	found, err := acceptedSockets(s, true)
+	if err != nil {
+		return err
+	}
+	for _, a := range found {
+		if !a.registered {
+			return exam.SkipCheck("the clients are not on an interest list: see NOT_EPOLL")
+		}
+		if (a.interest.Events&unix.EPOLLET != 0) != edge {
+			return s.Fail("fdinfo", "the client on fd %d is registered for %v", a.fd.Num, a.interest.Events.Asked())
+		}
+	}
+	s.Note("fdinfo", "%d clients are registered for %v", len(found), found[0].interest.Events.Asked())
+	return nil
+}
+
+func notLevel(s *exam.Session) error { return trigger(s, false) }
+
+func notEdge(s *exam.Session) error { return trigger(s, true) }
+
+func epolloutArmed(s *exam.Session) error {
+	found, err := acceptedSockets(s, true)
+	if err != nil {
+		return err
+	}
+	for _, a := range found {
+		if a.interest.Events&unix.EPOLLET != 0 {
+			return exam.SkipCheck("the clients are registered edge-triggered: see NOT_LEVEL")
+		}
+		if a.registered && a.interest.Events&unix.EPOLLOUT != 0 {
+			return s.Fail("fdinfo", "the client on fd %d has received all its bytes and is registered for %v", a.fd.Num, a.interest.Events.Asked())
+		}
+	}
+	s.Note("fdinfo", "%d idle clients, none registered for EPOLLOUT", len(found))
+	return nil
+}
+
+var epollServers = []exam.Profile{exam.LT, exam.ET}

@@ -1,0 +1,144 @@
+package owed
+
+import (
+	"fmt"
+	"time"
+
+	"epoll-step-by-step/internal/exam"
+)
+
+const (
+	fewDescriptors = 32 // RLIMIT_NOFILE of the server that is to run out
+	manyClients    = 60 // clients that it gets
+
+	calmWatch = 300 * time.Millisecond // how long CPU time is measured before
+	fullWatch = time.Second            // and when the server has run out
+)
+
+var DiedOutOfFDs = exam.Check{
+	ID: "DIED_OUT_OF_FDS", Title: "out of descriptors, it still serves the clients it has", For: echoServers, Run: diedOutOfFDs, Survival: true,
+	Starts: true, NOFILE: fewDescriptors, Looks: true,
+	Usually: "EMFILE from accept(2) is taken for a fatal error",
+	Reread:  []string{`accept(2) "ERRORS"`, `getrlimit(2) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
+}
+
+var SpinsOutOfFDs = exam.Check{
+	ID: "SPINS_OUT_OF_FDS", Title: "out of descriptors, it sleeps", For: echoServers, Run: spinsOutOfFDs,
+	Starts: true, NOFILE: fewDescriptors, Looks: true,
+	Usually: "a level-triggered listener is reported again and again while accept(2) fails",
+	Reread:  []string{`accept(2) "ERRORS"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
+}
+
+var DeafAfterOutOfFDs = exam.Check{
+	ID: "DEAF_AFTER_OUT_OF_FDS", Title: "when descriptors are free again, it accepts again", For: echoServers, Run: deafAfterOutOfFDs,
+	Starts: true, NOFILE: fewDescriptors, Looks: true,
+	Usually: "the listener was unregistered, or its one edge was used up, and accept(2) is not called again",
+	Reread:  []string{`accept(2) "ERRORS"`, `epoll(7) "Questions and answers"`}, Chapter: exam.ChapterEdge,
+}
+
+// runOut connects clients until accept(2) returns EMFILE. It returns the first
+// client, which is being served, and the CPU share that the server wanted before.
+func runOut(s *exam.Session) (first *exam.Client, before float64, err error) {
+	if first, err = s.DialAndPing(); err != nil {
+		return nil, 0, err
+	}
+	before = s.SustainedCPU(calmWatch)
+	var wg exam.WaitGroup
+	for range manyClients - 1 {
+		wg.Go(func() { s.Dial(0) }) // it may fail: the listen(2) backlog may be short
+	}
+	wg.Wait()
+	// The server has accepted what it can when its descriptors no longer change.
+	open, since := s.Server.Descriptors(), time.Now()
+	for ; time.Since(since) < exam.StallTime; time.Sleep(10 * time.Millisecond) {
+		if n := s.Server.Descriptors(); n != open {
+			open, since = n, time.Now()
+		}
+	}
+	s.Note("clients", "%d connected", manyClients)
+	if open > 0 {
+		s.Note("open", "%d descriptors", open)
+	}
+	return first, before, nil
+}
+
+func diedOutOfFDs(s *exam.Session) error {
+	first, _, err := runOut(s)
+	if err != nil {
+		return err
+	}
+	if how, dead := s.Server.Died(); dead {
+		return s.Fail("server", "died: %s", how)
+	}
+	if _, err := pingPromptly(s, first); err != nil {
+		s.Usually = "the loop waits for a descriptor, and its clients wait with it"
+		return s.Fail("the first", "client sent 16 bytes %v", err)
+	}
+	return nil
+}
+
+func spinsOutOfFDs(s *exam.Session) error {
+	_, before, err := runOut(s)
+	if err != nil {
+		return err
+	}
+	if _, dead := s.Server.Died(); dead {
+		return exam.SkipCheck("the server died: see DIED_OUT_OF_FDS")
+	}
+	if before >= exam.SpinningCPU {
+		return exam.SkipCheck(fmt.Sprintf("it wants a CPU %.0f %% of the time even when nothing happens: see BUSY_LOOP", before*100))
+	}
+	during := s.SustainedCPU(fullWatch)
+	s.Note("CPU", "wanted %.1f %% of the time before, %.1f %% with clients that cannot be accepted", before*100, during*100)
+	if during >= exam.SpinningCPU {
+		return exam.ErrFailed
+	}
+	return nil
+}
+
+func deafAfterOutOfFDs(s *exam.Session) error {
+	first, _, err := runOut(s)
+	if err != nil {
+		return err
+	}
+	if _, dead := s.Server.Died(); dead {
+		return exam.SkipCheck("the server died: see DIED_OUT_OF_FDS")
+	}
+	if err := takesTurn(s, first); err != nil {
+		return err
+	}
+	for _, c := range s.Clients() {
+		c.Close()
+	}
+	return serveAnother(s, "when all others had gone")
+}
+
+// takesTurn closes the first client, which is served, and expects one of the
+// waiting clients to be served then, without a new connection as a reminder.
+func takesTurn(s *exam.Session, first *exam.Client) error {
+	clients := s.Clients()
+	unanswered := make([]bool, len(clients))
+	var wg exam.WaitGroup
+	for i, c := range clients {
+		wg.Go(func() { unanswered[i] = c != first && c.Ping(exam.StallTime) == exam.ErrSilence })
+	}
+	wg.Wait()
+	answers := make(chan error, len(clients))
+	waiting := 0
+	for i, c := range clients {
+		if unanswered[i] {
+			waiting++
+			go func() { answers <- c.Receive(c.Sent-c.Got, exam.NewcomerTimeout, nil) }()
+		}
+	}
+	s.CloseClient(first)
+	for range waiting {
+		if err := <-answers; err == nil {
+			return nil
+		}
+	}
+	if waiting > 0 {
+		return s.Fail("one left", "of the clients that were served; of the %d that waited, none was answered within %v", waiting, exam.NewcomerTimeout)
+	}
+	return nil
+}

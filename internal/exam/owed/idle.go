@@ -1,0 +1,121 @@
+package owed
+
+import (
+	"time"
+
+	"epoll-step-by-step/internal/exam"
+)
+
+const (
+	idleClients = 1000            // clients that send nothing
+	idleWatch   = 2 * time.Second // how long CPU time is measured with them
+	stallWatch  = time.Second     // and with two that read nothing
+	idleCPU     = 0.02            // share of one CPU that still counts as idle
+	idleTries   = 3               // one of so many measurements must be below that
+
+	wakePings    = 20 // messages that the server must wake up for
+	maxSleptOver = 4  // of those, how many may find it asleep by chance
+)
+
+var BusyLoop = exam.Check{
+	ID: "BUSY_LOOP", Title: "1000 idle clients cost no CPU time, nor do two that read nothing", For: echoServers, Run: busyLoop, Looks: true, Clients: idleClients,
+	Usually: "the loop polls every client instead of sleeping, or EPOLLOUT is requested with nothing to write",
+	Reread:  []string{`epoll_wait(2) "DESCRIPTION"`, `epoll(7) "Level-triggered and edge-triggered"`}, Chapter: exam.ChapterLevel,
+}
+
+func busyLoop(s *exam.Session) error {
+	for i := range idleClients {
+		if _, err := s.Dial(0); err != nil {
+			return s.Fail("clients", "%d connected, then: %v", i, err)
+		}
+	}
+	recovered, err := s.DialRecovered()
+	if err != nil {
+		return err
+	}
+	and := ""
+	if recovered != nil {
+		and = "; and one that had not read for a while, and then read everything"
+	}
+	s.Note("clients", "%d connected, silent%s", idleClients, and)
+	if !isIdle(s, idleWatch) {
+		return exam.ErrFailed
+	}
+	// If the server closes these two instead, other checks report that.
+	c, err := s.Dial(0)
+	if err != nil {
+		return err
+	}
+	c.Stall(exam.BigMessage)
+	if c, err = s.Dial(exam.TinyBuffer); err != nil {
+		return err
+	}
+	sendAllAndEnd(s, c)
+	s.Note("two more", "sent what the server took, and read nothing; the second one has called shutdown(SHUT_WR)")
+	if !isIdle(s, stallWatch) {
+		s.Usually = "an event is requested that the loop does not handle while a client is owed something: level-triggered, it is reported again at once"
+		return exam.ErrFailed
+	}
+	if recovered == nil {
+		return nil // the server may not answer another client either: other checks report that
+	}
+	return wakesUp(s)
+}
+
+// wakesUp fails if the server sleeps in a call that does not end when there is
+// something to do. It does if it sleeps while a client's bytes are in its receive
+// queue, before and after we look.
+func wakesUp(s *exam.Session) error {
+	c, err := s.DialAndPing()
+	if err != nil {
+		return nil // SLOW_READER_BLOCKS reports that
+	}
+	sleptOver := 0
+	for range wakePings {
+		s.AwaitSleep()
+		if err := c.Send(exam.PingSize, exam.ReplyTimeout); err != nil {
+			return err
+		}
+		if hasUnread(c) && s.Asleep() && hasUnread(c) {
+			sleptOver++
+		}
+		if err := c.Receive(exam.PingSize, exam.ReplyTimeout, nil); err != nil {
+			return err
+		}
+	}
+	if sleptOver > maxSleptOver {
+		s.Usually = "the loop sleeps for a fixed time, and a client's message does not wake it"
+		return s.Fail("another", "client sent 16 bytes %d times; %d times the server went on sleeping", wakePings, sleptOver)
+	}
+	return nil
+}
+
+// hasUnread reports whether bytes of c are in the server's receive queue.
+func hasUnread(c *exam.Client) bool {
+	end, _, err := c.ServerEnd()
+	return err == nil && end.RxQueue > 0
+}
+
+// isIdle reports whether a server that has nothing to do for d uses no CPU time.
+func isIdle(s *exam.Session, d time.Duration) bool {
+	// Accepting clients is work, and so is tidying up afterwards.
+	for deadline := time.Now().Add(exam.NewcomerTimeout); time.Now().Before(deadline); {
+		if _, wanted := s.CPUShare(exam.StallTime); wanted < idleCPU/2 {
+			break
+		}
+	}
+	var used float64
+	for range idleTries {
+		// A server that spins does so all the time. Less may be the machine's doing.
+		if used, _ = s.CPUShare(d); used < idleCPU || used >= exam.SpinningCPU {
+			break
+		}
+	}
+	s.Note("CPU", "%.1f %% of one CPU during %v", used*100, d)
+	// For the explanation, catch the server at what keeps it busy: it may sleep at
+	// this very moment.
+	for deadline := time.Now().Add(exam.StallTime); used >= idleCPU && time.Now().Before(deadline) && s.Server.Doing() != "running"; {
+		time.Sleep(time.Millisecond)
+	}
+	return used < idleCPU
+}

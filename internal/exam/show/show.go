@@ -1,0 +1,159 @@
+// Package show prints what the examiner found for people, on a terminal or not.
+package show
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"epoll-step-by-step/internal/exam"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Style says how results are printed for people.
+type Style struct {
+	Width   int  // columns
+	Color   bool // for a terminal
+	Verbose bool // print the facts of passed checks, too
+}
+
+const (
+	defaultWidth = 80 // columns, if standard output is not a terminal
+	minWidth     = 30
+)
+
+// Screen returns the style for the standard output, and whether standard error is a
+// terminal that can show the running check.
+func Screen() (st Style, live bool) {
+	width, color, live := detect()
+	return Style{Width: width, Color: color}, live
+}
+
+// detect looks at the terminals of this process. Colour is for terminals only, and
+// neither for TERM=dumb nor with a NO_COLOR that is not empty.
+func detect() (width int, color, live bool) {
+	width = defaultWidth
+	smart := os.Getenv("TERM") != "dumb"
+	if ws, err := unix.IoctlGetWinsize(unix.Stdout, unix.TIOCGWINSZ); err == nil {
+		if ws.Col > 0 {
+			width = max(int(ws.Col), minWidth)
+		}
+		color = smart && os.Getenv("NO_COLOR") == ""
+	}
+	_, err := unix.IoctlGetTermios(unix.Stderr, unix.TCGETS)
+	return width, color, smart && err == nil
+}
+
+// Running returns a line that names the running check. It replaces the previous one, and
+// [Gone] removes it.
+func (st Style) Running(i, n int, c exam.Check) string {
+	line := []rune(fmt.Sprintf("[%d/%d] %s: %s", i, n, c.ID, c.Title))
+	return Gone + string(line[:min(len(line), max(st.Width-1, 0))])
+}
+
+// Gone clears the line on a terminal: ECMA-48 EL.
+const Gone = "\r\x1b[K"
+
+var colors = map[exam.Verdict]string{exam.Pass: "\x1b[32m", exam.Fail: "\x1b[31m", exam.Skip: "\x1b[33m", exam.Error: "\x1b[35m"}
+
+// Text returns the result as a colleague would explain it: one line, and for a failed
+// check what was sent, what came back, and what to read.
+func (st Style) Text(r exam.Result) string {
+	verdict := strings.ToUpper(string(r.Verdict))
+	line := fmt.Sprintf("%-6s%-22s", verdict, r.ID)
+	if st.Color {
+		line = colors[r.Verdict] + fmt.Sprintf("%-6s", verdict) + "\x1b[0m" + fmt.Sprintf("%-22s", r.ID)
+	}
+	var b strings.Builder
+	st.wrap(&b, line, 28, r.Title)
+	if r.Reason != "" {
+		st.field(&b, "because", r.Reason)
+	}
+	if r.Verdict != exam.Fail && !st.Verbose {
+		return b.String()
+	}
+	for _, f := range r.Facts {
+		st.field(&b, f.Label, f.Text)
+	}
+	if r.Verdict == exam.Fail {
+		st.field(&b, "usually", r.Usually)
+		reread := strings.Join(r.Reread, " · ")
+		if r.Chapter != "" {
+			reread += " · " + r.Chapter
+		}
+		st.field(&b, "reread", reread)
+	}
+	return b.String()
+}
+
+func (st Style) field(b *strings.Builder, label, text string) {
+	lines := strings.Split(text, "\n")
+	if len(lines) > 1 { // several lines are the server's own output, and stay as they are
+		fmt.Fprintf(b, "      %s\n", label)
+		for _, line := range lines {
+			fmt.Fprintf(b, "        %s\n", line)
+		}
+		return
+	}
+	st.wrap(b, fmt.Sprintf("      %-9s ", label), 16, text)
+}
+
+// wrap writes text behind a head that ends at column indent, and breaks lines that would
+// be too wide. They continue at that column.
+func (st Style) wrap(b *strings.Builder, head string, indent int, text string) {
+	column := indent
+	if st.Width-indent < 24 { // a narrow terminal: the text gets lines of its own
+		head, indent = head+"\n"+strings.Repeat(" ", 8), 8
+		column = indent
+	}
+	b.WriteString(head)
+	for i, word := range strings.Fields(text) {
+		n := len([]rune(word))
+		switch {
+		case i == 0:
+		case column+1+n > st.Width:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	b.WriteByte('\n')
+}
+
+// Summary returns the text below the results.
+func (st Style) Summary(r *exam.Report) string {
+	var failed []string
+	for _, res := range r.Results {
+		if res.Verdict == exam.Fail {
+			failed = append(failed, res.ID)
+		}
+	}
+	if r.Status == exam.StatusHang || r.Status == exam.StatusNotEcho {
+		text := r.Problem
+		if n := r.Count(exam.Skip); n > 0 {
+			text += fmt.Sprintf("; the other %s not run", exam.Plural(n, "check was", "checks were"))
+		}
+		return text
+	}
+	text := fmt.Sprintf("%s in %.1f s: %d passed", exam.Plural(len(r.Results), "check", "checks"), r.Seconds, r.Count(exam.Pass))
+	if len(failed) > 0 {
+		text += fmt.Sprintf(", %d failed (%s)", len(failed), strings.Join(failed, " "))
+	}
+	if n := r.Count(exam.Skip); n > 0 {
+		text += fmt.Sprintf(", %d skipped", n)
+	}
+	if n := r.Count(exam.Error); n > 0 {
+		text += fmt.Sprintf(", %d could not be run", n)
+	}
+	if r.Status == exam.StatusInterrupted {
+		text += "; then it was interrupted"
+	}
+	var b strings.Builder
+	st.wrap(&b, "", 0, text)
+	return strings.TrimSuffix(b.String(), "\n")
+}

@@ -1,0 +1,107 @@
+package exam
+
+import (
+	"strings"
+	"time"
+)
+
+// Transfer sends n bytes, without reading until the server takes no more. Then it
+// reads, at pace, while the rest is sent.
+func (s *Session) Transfer(c *Client, n int, pace func()) error {
+	before, owed := c.Got, c.Sent-c.Got
+	offered, err := c.Offer(n)
+	if err != nil {
+		s.Note("sent", "%d bytes without reading, then: %v", offered, err)
+		return ErrFailed
+	}
+	s.Note("sent", "%d bytes without reading, then read and sent the rest of %d", offered, n)
+	rest := make(chan error, 1)
+	go func() {
+		var err error
+		for left := n - offered; left > 0 && err == nil; {
+			m := min(left, 64<<10)
+			err = c.Send(m, checkTimeout)
+			left -= m
+		}
+		rest <- err
+	}()
+	err = c.Receive(owed+n, SilenceTimeout, pace)
+	if err != nil {
+		s.Note("got back", "%v", c.Outcome(before, owed+n, err))
+		s.Note("server", "%s", s.DescribeServer()) // while the sender still tries
+		if err == ErrSilence {
+			s.ExplainUnread(c)
+		}
+		c.Reset() // which ends the sender, too
+		<-rest
+		return ErrFailed
+	}
+	return <-rest
+}
+
+// ExplainUnread sets Usually if bytes of c are unread and none come back.
+func (s *Session) ExplainUnread(c *Client) {
+	end, _, err := c.ServerEnd()
+	if err != nil || end.RxQueue == 0 {
+		return
+	}
+	switch doing := s.Server.Doing(); {
+	case strings.HasPrefix(doing, "asleep in epoll"):
+		s.Usually = "no event will come for the unread bytes: their one edge is used up, " +
+			"or after EAGAIN the loop did not request EPOLLOUT, or EPOLLIN again later"
+	case doing == "running":
+		s.Usually = "it is awake and does not read the bytes that have come: after EAGAIN, it did not resume writing, or reading"
+	}
+}
+
+const slowReads = 200 // with a pause of 1 ms
+
+// SlowPace is the pace of a slow reader: slow at first, so the server meets a full
+// queue many times; then without pauses, or it would take too long.
+func SlowPace() func() {
+	reads := 0
+	return func() {
+		if reads++; reads <= slowReads {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// DialRecovered connects a client that reads nothing until the server takes no more,
+// and then reads all that it is owed. It returns nil if the client does not get that,
+// which is for other checks to report.
+func (s *Session) DialRecovered() (*Client, error) {
+	c, err := s.Dial(0)
+	if err != nil {
+		return nil, err
+	}
+	facts, usually := s.facts, s.Usually
+	err = s.Transfer(c, BigMessage, nil)
+	s.facts, s.Usually = facts, usually
+	if err == nil {
+		err = c.Ping(ReplyTimeout)
+	}
+	if err != nil {
+		s.CloseClient(c)
+		return nil, nil
+	}
+	return c, nil
+}
+
+// DialRoomy connects a client for which the server's kernel has much room. See
+// [Client.Window]. A connection that begins with a flood gets the most.
+func (s *Session) DialRoomy() (*Client, error) {
+	c, err := s.DialAndPing()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.WhileStopped(func() error { _, err := c.Offer(Flood); return err }); err != nil {
+		return nil, err
+	}
+	facts := s.facts
+	if err := s.Transfer(c, BigMessage, nil); err != nil {
+		return nil, err
+	}
+	s.facts = facts
+	return c, nil
+}

@@ -1,0 +1,132 @@
+package exam
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// States of threads that sleep: proc(5), /proc/pid/stat.
+const Sleeping = "SDI"
+
+const (
+	// A deadline is extended so many times for a server that waits for a CPU.
+	maxExtensions = 4
+
+	delaySample = 100 * time.Millisecond // how long it is watched for that
+	minDelay    = 20 * time.Millisecond  // of this time it waits for a CPU, at least
+)
+
+// delayed reports whether the server is ready to run and other processes keep the
+// CPU from it. What it owes then is not lost, but late.
+func (s *Session) delayed() bool {
+	if len(s.Server.Processes()) == 0 || s.threadsAre(Sleeping) {
+		return false
+	}
+	_, before := s.Server.CPUTime()
+	time.Sleep(delaySample)
+	_, after := s.Server.CPUTime()
+	return after-before >= minDelay
+}
+
+// Await polls done until it returns true, for d. A server that waits for a CPU
+// gets d again, a few times. It reports whether done returned true.
+func (s *Session) Await(d time.Duration, done func() bool) bool {
+	for extensions := 0; ; extensions++ {
+		for deadline := time.Now().Add(d); time.Now().Before(deadline) && s.Ctx.Err() == nil; time.Sleep(2 * time.Millisecond) {
+			if done() {
+				return true
+			}
+		}
+		if s.Ctx.Err() != nil || extensions == maxExtensions || !s.delayed() {
+			return done()
+		}
+	}
+}
+
+// WhileStopped stops the server with SIGSTOP while f runs.
+func (s *Session) WhileStopped(f func() error) error {
+	if err := s.Server.Signal(unix.SIGSTOP); err != nil {
+		return err
+	}
+	stopped := s.AwaitThreads("Tt", ReplyTimeout)
+	err := f()
+	if err := s.Server.Signal(unix.SIGCONT); err != nil {
+		return err
+	}
+	if !stopped {
+		return CannotRun("the server did not stop on SIGSTOP")
+	}
+	s.AwaitThreads("SDIRZX", ReplyTimeout)
+	return err
+}
+
+// AwaitThreads waits up to d until each thread of the server is in one of the
+// states. It reports whether they were.
+func (s *Session) AwaitThreads(states string, d time.Duration) bool {
+	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if s.threadsAre(states) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Session) threadsAre(states string) bool {
+	return !slices.ContainsFunc(s.Server.family(), func(pid int) bool {
+		threads, _ := procfs.ThreadStates(pid)
+		for _, state := range threads {
+			if !strings.ContainsRune(states, rune(state)) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// AwaitSleep waits until the server sleeps, but not long: some servers never do.
+func (s *Session) AwaitSleep() { s.AwaitThreads(Sleeping, StallTime) }
+
+// Asleep reports whether all threads of the server are seen to sleep.
+func (s *Session) Asleep() bool {
+	return len(s.Server.Processes()) > 0 && s.threadsAre(Sleeping)
+}
+
+// AwaitRead waits up to d until the server has read all that c has sent. It
+// reports whether the server did.
+func (s *Session) AwaitRead(c *Client, d time.Duration) bool { return s.AwaitAllRead([]*Client{c}, d) }
+
+// AwaitAllRead is AwaitRead for several clients.
+func (s *Session) AwaitAllRead(clients []*Client, d time.Duration) bool {
+	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if !slices.ContainsFunc(clients, (*Client).hasUnread) {
+			return true
+		}
+	}
+	return false
+}
+
+// AwaitArrival waits until all that the clients have sent, and not received back,
+// is in the receive queues of a server that is stopped.
+func (s *Session) AwaitArrival(d time.Duration, clients ...*Client) error {
+	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		arrived := 0
+		for _, c := range clients {
+			end, found, err := c.ServerEnd()
+			if err != nil {
+				return err
+			}
+			if found && end.RxQueue == c.Sent-c.Got {
+				arrived++
+			}
+		}
+		if arrived == len(clients) {
+			return nil
+		}
+	}
+	return CannotRun("what the clients sent did not arrive in the queues of the server, which was stopped")
+}
