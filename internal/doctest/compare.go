@@ -24,7 +24,6 @@ var varying = []struct {
 	{regexp.MustCompile(`\bMakefile:\d+`), "Makefile:N"},
 	{regexp.MustCompile(`\b(futex_wait_queue_me|futex_wait_queue|futex_do_wait)\b`), "FUTEX"}, // the kernel's name for it
 	{regexp.MustCompile(`\b(ep_poll|do_epoll_wait)\b`), "EPOLL"},
-	{regexp.MustCompile(`Address:PortProcess\b`), "Address:Port Process"}, // ss, where its columns are full
 	{regexp.MustCompile(` +`), " "},
 }
 

@@ -26,11 +26,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How long to wait, at most, for something to be printed, for a command to end,
-// and for all processes to sleep. Only the last is reached in a transcript that is
-// true: by one with a process that never sleeps.
-var limits = struct{ print, end, sleep time.Duration }{
-	60 * time.Second, 300 * time.Second, 2 * time.Second,
+// How long to wait, at most, for something to be printed and for a command to
+// end; and how long a silence is one.
+var limits = struct{ print, end, partial, nothing, last time.Duration }{
+	60 * time.Second, 300 * time.Second, 200 * time.Millisecond, 500 * time.Millisecond, 200 * time.Millisecond,
 }
 
 const (
@@ -43,8 +42,8 @@ const (
 //	N$ command   start it
 //	N> text      type it, and Enter
 //	N: text      wait for a line with this text; show all up to it
-//	N~ text      wait until all processes sleep, and this text is in a line without an end
-//	N nothing    wait until all processes sleep: N has printed nothing
+//	N~ text      wait for a line with this text that has no end yet
+//	N nothing    it prints nothing for a while
 //	N^C  N^D     type that: SIGINT to all that runs there, the end of the input
 //	N.           wait for the command's end; show the rest
 //	N? command   wait until this succeeds; not shown
@@ -246,7 +245,7 @@ func (s *session) run(statements []statement) error {
 			return errorAt{st.line, fmt.Errorf("%s%s %s: %w\n%s", st.terminal, st.verb, st.text, err, s.unshown())}
 		}
 	}
-	if err := s.awaitSleep(); err != nil {
+	if err := s.pause(limits.last); err != nil {
 		return err
 	}
 	if text := s.unshown(); text != "" {
@@ -287,7 +286,7 @@ func (s *session) do(st statement) error {
 	case "~":
 		err := s.await(t, limits.print, func() bool {
 			return t.unshown() != "" && strings.Contains(s.line(t.partial()), st.text) &&
-				s.awaitSleep() == nil && strings.Contains(s.line(t.partial()), st.text)
+				time.Since(t.spoke) >= limits.partial
 		})
 		if err == nil {
 			s.showLines(t, len(t.lines)-1)
@@ -296,7 +295,7 @@ func (s *session) do(st statement) error {
 		}
 		return err
 	case " nothing":
-		if err := s.awaitSleep(); err != nil {
+		if err := s.pause(limits.nothing); err != nil {
 			return err
 		}
 		if t.unshown() != "" {
@@ -424,67 +423,6 @@ func (s *session) await(t *terminal, limit time.Duration, what func() bool) erro
 			return err
 		}
 	}
-}
-
-// awaitSleep waits until each thread of each process in the terminals sleeps, none
-// has printed anything, and no packet is under way, in two looks one after the
-// other: until a timer expires, nothing will be printed. If a process never sleeps,
-// it gives up.
-func (s *session) awaitSleep() error {
-	begin := time.Now()
-	for asleep := 0; asleep < 2 && time.Since(begin) < limits.sleep; {
-		looked := time.Now()
-		if err := s.pause(10 * time.Millisecond); err != nil {
-			return err
-		}
-		if s.spokeSince(looked) || !s.allAsleep() || s.spokeSince(looked) {
-			asleep = 0
-		} else {
-			asleep++
-		}
-	}
-	return nil
-}
-
-func (s *session) spokeSince(when time.Time) bool {
-	for _, t := range s.terminals {
-		if t.spoke.After(when) {
-			return true
-		}
-	}
-	return false
-}
-
-// allAsleep reports whether no packet is under way and no thread of a process in a
-// terminal is running, or would be if it had a processor: proc(5), /proc/pid/stat,
-// the state R.
-func (s *session) allAsleep() bool {
-	s.mu.Unlock() // the terminals may print
-	defer s.mu.Lock()
-	var guards []int
-	for _, t := range s.terminals {
-		guards = append(guards, t.guard.Process.Pid)
-	}
-	pids, err := procfs.PIDs()
-	if n, _ := procfs.PacketsUnderWay(); n > 0 || err != nil {
-		return false
-	}
-	for _, pid := range pids {
-		group, err := unix.Getpgid(pid)
-		if err != nil || !slices.Contains(guards, group) {
-			continue
-		}
-		states, err := procfs.ThreadStates(pid)
-		if err != nil {
-			continue // it has ended
-		}
-		for _, state := range states {
-			if state == 'R' || state == 'D' {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 func (s *session) pause(d time.Duration) error {

@@ -94,6 +94,8 @@ func TestFailingTranscript(t *testing.T) {
 		{"mixed", "$ cat\n1$ x", "a terminal has a number in all lines or in none"},
 		{"empty", "# nothing", "there is no script"},
 	}
+	set(t, &limits.last, time.Second)
+	set(t, &limits.partial, 10*time.Millisecond)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			// What is to happen has time. Only what is not is not waited for as long.
@@ -393,7 +395,7 @@ func TestInterrupted(t *testing.T) {
 		found = pids(t, file)
 	}()
 	var problems strings.Builder
-	if status := refresh(ctx, []string{"a.md"}, false, &strings.Builder{}, &problems); status != 1 || problems.String() != "docs: interrupted\n" {
+	if status := refresh(ctx, []string{"a.md"}, false, &strings.Builder{}, &problems); status != 1 || problems.String() != "doctest: interrupted\n" {
 		t.Errorf("status %d, %s", status, problems.String())
 	}
 	<-ctx.Done()
