@@ -172,14 +172,18 @@ func copyRepository(ctx context.Context, statements []statement) (string, error)
 	}
 	script := `cp -a -- "$@" .`
 	if programs != "" && slices.Contains(words(statements), "make") {
-		script += " && cp -a " + programs + "/. bin"
+		script += " && cp -a '" + programs + "' bin"
 	}
 	if slices.Contains(words(statements), "git") {
 		script += ` && git init -q && git add -A && git commit -qm "as it was"`
 	}
 	for _, st := range statements {
 		for _, m := range built.FindAllStringSubmatch(st.text, -1) {
-			script += " && go build -o bin/ ./" + m[1]
+			if programs != "" {
+				script += " && mkdir -p bin && cp -a '" + programs + "/" + m[1] + "' bin"
+			} else {
+				script += " && go build -o bin/ ./" + m[1]
+			}
 		}
 	}
 	here, err := filepath.Abs(".")
