@@ -24,11 +24,15 @@ var varying = []struct {
 	{regexp.MustCompile(`\bMakefile:\d+`), "Makefile:N"},
 	{regexp.MustCompile(`\b(futex_wait_queue_me|futex_wait_queue|futex_do_wait)\b`), "FUTEX"}, // the kernel's name for it
 	{regexp.MustCompile(`\b(ep_poll|do_epoll_wait)\b`), "EPOLL"},
+	{regexp.MustCompile(`\bepoll_pwait\((.*?), NULL, \d\)`), "epoll_wait($1)"}, // without a mask they are the same,
+	{regexp.MustCompile(`\bepoll_pwait\b`), "epoll_wait"},                      // and some processors have only this one
+	{regexp.MustCompile(`\[pid +\d+\] `), ""},                                  // strace -f: not if there is one thread
+	{regexp.MustCompile(`Address:Port *Process`), "Address:Port Process"},      // ss: the widths of columns vary
 	{regexp.MustCompile(` +`), " "},
 }
 
 var (
-	number = regexp.MustCompile(`\d+(\.\d+)?( \d+)?`)       // two: strace -c leaves a column empty that is 0
+	number = regexp.MustCompile(`-?\d+(\.\d+)?( \d+)?`)     // two: strace -c leaves a column empty that is 0
 	gutter = regexp.MustCompile(`^ (\d|N) │ `)              // N: where numbers vary
 	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$|^lab> `) // by the author: nothing in it varies
 )

@@ -183,7 +183,7 @@ func (b block) make(ctx context.Context) (string, error) {
 		switch {
 		case b.same(fresh):
 			return b.fence, nil
-		case word != "lab" || try == 3:
+		case word != "lab" || try == 10:
 			return fresh, nil
 		}
 		// On a busy machine a byte may be on its way for longer than a line

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -26,11 +25,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How long to wait, at most, for something to be printed and for a command to
-// end; and how long a silence is one.
-var limits = struct{ print, end, partial, nothing, last time.Duration }{
-	60 * time.Second, 300 * time.Second, 200 * time.Millisecond, 500 * time.Millisecond, 200 * time.Millisecond,
+// The longest waits: for a line or a state, for a command to end, and, where the
+// commands never sleep, for output that should not come. Each wait ends as soon
+// as its state is reached, so generous limits cost nothing.
+var limits = struct{ print, end, nothing, last time.Duration }{
+	180 * time.Second, 300 * time.Second, 500 * time.Millisecond, 200 * time.Millisecond,
 }
+
+// lookInterval separates two looks at processes: those that used no processor
+// time in between are asleep.
+const lookInterval = 20 * time.Millisecond
 
 const (
 	numbersVary = "numbers vary" // the option of a transcript
@@ -42,8 +46,10 @@ const (
 //	N$ command   start it
 //	N> text      type it, and Enter
 //	N: text      wait for a line with this text; show all up to it
-//	N~ text      wait for a line with this text that has no end yet
-//	N nothing    it prints nothing for a while
+//	N~ text      wait until all is asleep there, and the last line, which has no
+//	             end yet, has this text
+//	N asleep     wait until all that runs there is asleep; not shown
+//	N nothing    it is asleep and has printed nothing
 //	N^C  N^D     type that: SIGINT to all that runs there, the end of the input
 //	N.           wait for the command's end; show the rest
 //	N? command   wait until this succeeds; not shown
@@ -55,7 +61,7 @@ type statement struct {
 	terminal, verb, text string
 }
 
-var statementForm = regexp.MustCompile(`^(\d?)(\$|\?|>|:|~|\^C|\^D|\.| nothing)(?: (.*))?$`)
+var statementForm = regexp.MustCompile(`^(\d?)(\$|\?|>|:|~|\^C|\^D|\.| asleep| nothing)(?: (.*))?$`)
 
 // transcript runs a script, in a copy of the repository, and shows what a
 // reader would see who does the same.
@@ -71,8 +77,12 @@ func transcript(ctx context.Context, rest string) (language, text string, err er
 	if err := toolsFor(statements); err != nil {
 		return "", "", err
 	}
-	s := &session{ctx: ctx, terminals: make(map[string]*terminal), port: freePort()}
-	defer givenPorts.Delete(s.port) // nobody listens there any more
+	s := &session{ctx: ctx, terminals: make(map[string]*terminal)}
+	var release func()
+	if s.port, release, err = reservePort(); err != nil {
+		return "", "", err
+	}
+	defer release()
 	s.portWord = regexp.MustCompile(`\b` + s.port + `\b`)
 	if s.dir, err = copyRepository(ctx, statements); err != nil {
 		return "", "", err
@@ -162,14 +172,18 @@ func copyRepository(ctx context.Context, statements []statement) (string, error)
 	}
 	script := `cp -a -- "$@" .`
 	if programs != "" && slices.Contains(words(statements), "make") {
-		script += " && cp -a " + programs + "/. bin"
+		script += " && cp -a '" + programs + "' bin"
 	}
 	if slices.Contains(words(statements), "git") {
 		script += ` && git init -q && git add -A && git commit -qm "as it was"`
 	}
 	for _, st := range statements {
 		for _, m := range built.FindAllStringSubmatch(st.text, -1) {
-			script += " && go build -o bin/ ./" + m[1]
+			if programs != "" {
+				script += " && mkdir -p bin && cp -a '" + programs + "/" + m[1] + "' bin"
+			} else {
+				script += " && go build -o bin/ ./" + m[1]
+			}
 		}
 	}
 	here, err := filepath.Abs(".")
@@ -205,24 +219,30 @@ func environment() []string {
 	})
 }
 
-// freePort returns one that nobody listens on, since Redis may be on 6379. It
-// has four digits, too: columns stay in place, and write(2) returns the same.
-func freePort() string {
-	for {
-		port := strconv.Itoa(9000 + rand.IntN(1000))
-		if _, given := givenPorts.LoadOrStore(port, true); given {
-			continue // to another script, which may not listen yet
+// reservePort returns a port for a script, since Redis may be on 6379, and keeps
+// it from other scripts, of other processes too, until it is released. It has
+// four digits: columns stay in place, and write(2) returns the same.
+func reservePort() (port string, release func(), err error) {
+	for range 1000 {
+		number := 9000 + rand.IntN(1000)
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return "", nil, os.NewSyscallError("socket", err)
 		}
-		l, err := net.Listen("tcp4", "127.0.0.1:"+port)
+		// Without SO_REUSEADDR, bind fails if any socket has the port, even in
+		// TIME_WAIT, which ss would show. With it, set afterwards, servers may
+		// bind the port as long as we do not listen: socket(7).
+		err = unix.Bind(fd, &unix.SockaddrInet4{Port: number})
 		if err == nil {
-			l.Close()
-			return port
+			err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 		}
-		givenPorts.Delete(port) // somebody else's
+		if err == nil {
+			return strconv.Itoa(number), func() { unix.Close(fd) }, nil
+		}
+		unix.Close(fd)
 	}
+	return "", nil, errors.New("no port from 9000 to 9999 is free")
 }
-
-var givenPorts sync.Map
 
 // A session runs a script.
 type session struct {
@@ -245,7 +265,7 @@ func (s *session) run(statements []statement) error {
 			return errorAt{st.line, fmt.Errorf("%s%s %s: %w\n%s", st.terminal, st.verb, st.text, err, s.unshown())}
 		}
 	}
-	if err := s.pause(limits.last); err != nil {
+	if err := s.settle(limits.last, slices.Collect(maps.Values(s.terminals))...); err != nil {
 		return err
 	}
 	if text := s.unshown(); text != "" {
@@ -285,8 +305,8 @@ func (s *session) do(st statement) error {
 		return err
 	case "~":
 		err := s.await(t, limits.print, func() bool {
-			return t.unshown() != "" && strings.Contains(s.line(t.partial()), st.text) &&
-				time.Since(t.spoke) >= limits.partial
+			waits := t.unshown() != "" && strings.Contains(s.line(t.partial()), st.text)
+			return waits && t.asleep()
 		})
 		if err == nil {
 			s.showLines(t, len(t.lines)-1)
@@ -294,8 +314,10 @@ func (s *session) do(st statement) error {
 			s.show(t.number, strings.TrimRight(s.line(t.cursor), " ")+" █")
 		}
 		return err
+	case " asleep":
+		return s.await(t, limits.print, t.asleep)
 	case " nothing":
-		if err := s.pause(limits.nothing); err != nil {
+		if err := s.settle(limits.nothing, t); err != nil {
 			return err
 		}
 		if t.unshown() != "" {
@@ -425,6 +447,18 @@ func (s *session) await(t *terminal, limit time.Duration, what func() bool) erro
 	}
 }
 
+// settle waits until all that runs in the terminals is asleep, or for the limit:
+// a busy loop never sleeps.
+func (s *session) settle(limit time.Duration, terminals ...*terminal) error {
+	awake := func(t *terminal) bool { return !t.hasEnded() && !t.asleep() }
+	for deadline := time.Now().Add(limit); slices.ContainsFunc(terminals, awake) && time.Now().Before(deadline); {
+		if err := s.pause(lookInterval / 4); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *session) pause(d time.Duration) error {
 	s.mu.Unlock()
 	defer s.mu.Lock()
@@ -490,9 +524,12 @@ type terminal struct {
 	ended  chan struct{} // closed when the command has, and all is printed
 
 	mu     *sync.Mutex // the session's
+	output *os.File    // the read end of the pipe that the command prints to
 	lines  []string    // printed and not shown; the last has no end yet
 	cursor string      // the last line as shown, when it had no end
-	spoke  time.Time   // the last time
+
+	looked time.Time             // when asleep last looked
+	used   map[int]time.Duration // each thread's processor time then, by TID
 }
 
 func (s *session) start(number, command string) (*terminal, error) {
@@ -507,34 +544,123 @@ func (s *session) start(number, command string) (*terminal, error) {
 	if err := t.guard.Start(); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("bash", "-c", command)
-	cmd.Dir, cmd.Env = s.dir, environment()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: t.guard.Process.Pid}
-	cmd.Stdout, cmd.Stderr = t, t
-	var err error
-	if t.stdin, err = cmd.StdinPipe(); err == nil {
-		err = cmd.Start()
-	}
+	err := t.run(s, command)
 	if err != nil {
 		close(t.ended)
 		t.stop()
 		return nil, err
 	}
-	go func() {
-		cmd.Wait()
-		close(t.ended)
-	}()
 	return t, nil
 }
 
-// Write takes what the command prints.
-func (t *terminal) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	last := len(t.lines) - 1
-	t.lines = append(t.lines[:last], strings.Split(t.lines[last]+string(p), "\n")...)
-	t.spoke = time.Now()
-	return len(p), nil
+func (t *terminal) run(s *session, command string) error {
+	output, theirs, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	cmd := exec.Command("bash", "-c", command)
+	cmd.Dir, cmd.Env = s.dir, environment()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: t.guard.Process.Pid}
+	cmd.Stdout, cmd.Stderr = theirs, theirs
+	if t.stdin, err = cmd.StdinPipe(); err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		output.Close()
+		return err
+	}
+	t.output = output
+	go func() {
+		t.collect()
+		cmd.Wait()
+		output.Close()
+		close(t.ended)
+	}()
+	return nil
+}
+
+// collect takes what the command prints, until nobody can print any more. It
+// takes bytes out of the pipe only with the lock held: if the pipe is empty then,
+// lines has everything.
+func (t *terminal) collect() {
+	raw, err := t.output.SyscallConn()
+	if err != nil {
+		return
+	}
+	buf := make([]byte, 64<<10)
+	for ended := false; !ended; {
+		err := raw.Read(func(fd uintptr) bool {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			n, err := unix.Read(int(fd), buf)
+			switch {
+			case err == unix.EINTR:
+				return true
+			case err == unix.EAGAIN:
+				return false // call again when there is something to read
+			case err != nil || n == 0:
+				ended = true
+				return true
+			}
+			last := len(t.lines) - 1
+			t.lines = append(t.lines[:last], strings.Split(t.lines[last]+string(buf[:n]), "\n")...)
+			return true
+		})
+		ended = ended || err != nil
+	}
+}
+
+// asleep reports whether all threads of the command's process group are blocked
+// or stopped, have used no processor time since the last call, which was at least
+// lookInterval ago, and all that they printed is in lines.
+func (t *terminal) asleep() bool {
+	if time.Since(t.looked) < lookInterval {
+		return false
+	}
+	used, blocked := t.look()
+	same := t.used != nil && maps.Equal(used, t.used)
+	t.looked, t.used = time.Now(), used
+	unread, err := t.unread()
+	return blocked && same && unread == 0 && err == nil
+}
+
+// look returns the processor time of each thread in the command's process group,
+// and whether all of them are blocked or stopped.
+func (t *terminal) look() (used map[int]time.Duration, blocked bool) {
+	used, blocked = make(map[int]time.Duration), true
+	group := t.guard.Process.Pid
+	pids, err := procfs.PIDs()
+	if err != nil {
+		return nil, false
+	}
+	for _, pid := range pids {
+		if of, err := unix.Getpgid(pid); err != nil || of != group || pid == group {
+			continue
+		}
+		// A process that has just ended makes these fail. The next look will
+		// not find it.
+		states, err := procfs.ThreadStates(pid)
+		times, timesErr := procfs.ThreadCPU(pid)
+		if err != nil || timesErr != nil {
+			return nil, false
+		}
+		for _, state := range states {
+			blocked = blocked && state != 'R' && state != 'D'
+		}
+		maps.Copy(used, times)
+	}
+	return used, blocked
+}
+
+// unread returns the number of bytes that are printed and not collected.
+func (t *terminal) unread() (n int, err error) {
+	raw, err := t.output.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	controlErr := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n, errors.Join(err, controlErr)
 }
 
 func (t *terminal) partial() string { return t.lines[len(t.lines)-1] }
