@@ -170,25 +170,19 @@ func replace(file, text string) error {
 // says the same.
 func (b block) make(ctx context.Context) (string, error) {
 	word, rest := b.cut()
-	for try := 1; ; try++ {
-		language, text, err := makers[word](ctx, rest)
-		if err != nil {
-			return "", err
-		}
-		mark := "```"
-		for strings.Contains(text, mark) {
-			mark += "`"
-		}
-		fresh := mark + language + "\n" + text + mark + "\n"
-		switch {
-		case b.same(fresh):
-			return b.fence, nil
-		case word != "lab" || try == 10:
-			return fresh, nil
-		}
-		// On a busy machine a byte may be on its way for longer than a line
-		// takes: once more.
+	language, text, err := makers[word](ctx, rest)
+	if err != nil {
+		return "", err
 	}
+	mark := "```"
+	for strings.Contains(text, mark) {
+		mark += "`"
+	}
+	fresh := mark + language + "\n" + text + mark + "\n"
+	if b.same(fresh) {
+		return b.fence, nil
+	}
+	return fresh, nil
 }
 
 // cut returns the first word and the rest.
