@@ -42,13 +42,13 @@ var servers = []server{
 	{Name: "step4", Title: "step 4: epoll, edge-triggered", Go: "step4-epoll-et"},
 	{Name: "raw", Title: "exercise 19, solved: two calls a message, and raw ones", Go: "exercises/19-raw-syscalls/solution"},
 	{Name: "c", Title: "the smallest epoll loop in C", C: "c-epoll"},
-	{Name: "goroutines", Title: "Go's net, a goroutine for each connection", Go: "bench/peers/goroutines"},
-	{Name: "netpoll", Title: "github.com/cloudwego/netpoll", Go: "bench/peers/netpoll"},
+	{Name: "goroutines", Title: "Go's net, a goroutine for each connection", Go: "tools/bench/peers/goroutines"},
+	{Name: "netpoll", Title: "github.com/cloudwego/netpoll", Go: "tools/bench/peers/netpoll"},
 	{Name: "libevent", Title: "libevent's bufferevents, in C", C: "libevent", Link: []string{"-levent_core"}},
 	{Name: "redis", Title: "redis-server, PING with an argument", System: "redis-server", Redis: true, Args: []string{
 		"--port", "{port}", "--bind", "127.0.0.1", "--tcp-backlog", "4096", "--maxclients", "19950",
 		"--protected-mode", "no", "--save", "", "--appendonly", "no", "--daemonize", "no"}},
-	{Name: "node", Title: "node, socket.pipe(socket)", System: "node", Args: []string{"{root}/bench/peers/node/server.js", "{port}"}},
+	{Name: "node", Title: "node, socket.pipe(socket)", System: "node", Args: []string{"{root}/tools/bench/peers/node/server.js", "{port}"}},
 }
 
 // These are only in the comparison of exercise 19.
@@ -72,7 +72,7 @@ func (s server) build(ctx context.Context, root, dir string) (string, error) {
 	case s.C != "":
 		args := []string{"-O2", "-o", bin, filepath.Join("peers", s.C, "server.c")}
 		cmd = exec.CommandContext(ctx, "gcc", append(args, s.Link...)...)
-		cmd.Dir = filepath.Join(root, "bench")
+		cmd.Dir = filepath.Join(root, "tools", "bench")
 	default:
 		cmd = exec.CommandContext(ctx, "go", "build", "-o", bin, ".")
 		cmd.Dir = filepath.Join(root, s.Go)
@@ -114,7 +114,7 @@ func (s server) start(bin, root string) (*process, error) {
 	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{root}", root)
 	args := s.Args
 	switch {
-	case s.Go != "" && !strings.HasPrefix(s.Go, "bench/"):
+	case s.Go != "" && !strings.HasPrefix(s.Go, "tools/bench/"):
 		args = []string{"-addr", "127.0.0.1:{port}"}
 	case s.System == "":
 		args = []string{"{port}"}
