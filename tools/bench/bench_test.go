@@ -199,7 +199,7 @@ func TestParseRedisBenchmark(t *testing.T) {
 "PING_MBULK","100000.00","0.210","0.080","0.207","0.303","0.367","0.671"
 `
 	got, err := parseRedisBenchmark(text)
-	want := []record.Value{{Unit: "ns/op", Is: 10000}, {Unit: "msgs/s", Is: 100000}, {Unit: "p50-ns", Is: 207000}, {Unit: "p99-ns", Is: 367000}}
+	want := []record.Value{{Unit: "ns/op", Number: 10000}, {Unit: "msgs/s", Number: 100000}, {Unit: "p50-ns", Number: 207000}, {Unit: "p99-ns", Number: 367000}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
@@ -214,7 +214,7 @@ func TestVerdict(t *testing.T) {
 		for i := range 9 {
 			noise := 1 + float64(i%3)/100
 			for server, cost := range map[string]float64{"step4": 1000, "yours": yours * (2.01 - noise), "raw": ours} {
-				lines = append(lines, record.Line{Load: "L", Server: server, Values: []record.Value{{Unit: "u", Is: cost * noise}}})
+				lines = append(lines, record.Line{Load: "L", Server: server, Values: []record.Value{{Unit: "u", Number: cost * noise}}})
 			}
 		}
 		return record.Tabulate(lines)
@@ -238,18 +238,18 @@ func TestVerdict(t *testing.T) {
 func TestPlan(t *testing.T) {
 	for _, c := range []struct {
 		name            string
-		choice          choice
+		options         options
 		servers, rounds int
 		fails           string
 	}{
-		{"all", choice{}, len(servers), 7, ""},
-		{"quick", choice{quick: true}, len(servers), 3, ""},
-		{"some", choice{only: "step3,c"}, 2, 7, ""},
-		{"exercise 19", choice{raw: true}, 5, 15, ""},
-		{"more rounds", choice{raw: true, rounds: 20}, 5, 20, ""},
-		{"nobody's", choice{only: "step9"}, 0, 0, "there are step1 step2"},
+		{"all", options{}, len(servers), 7, ""},
+		{"quick", options{quick: true}, len(servers), 3, ""},
+		{"some", options{only: "step3,c"}, 2, 7, ""},
+		{"exercise 19", options{raw: true}, 5, 15, ""},
+		{"more rounds", options{raw: true, rounds: 20}, 5, 20, ""},
+		{"nobody's", options{only: "step9"}, 0, 0, "there are step1 step2"},
 	} {
-		p, window, err := c.choice.plan()
+		p, window, err := c.options.plan()
 		if c.fails != "" {
 			if err == nil || !strings.Contains(err.Error(), c.fails) {
 				t.Errorf("%s: got %v, want %q in it", c.name, err, c.fails)

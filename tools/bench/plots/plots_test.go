@@ -28,7 +28,7 @@ func TestCharts(t *testing.T) {
 			key, value, _ := strings.Cut(param, "=")
 			is := float64(1000 * (i + 1))
 			w.Write(record.Line{Load: load, Server: s, N: 1, Params: []record.Param{{Key: key, Value: value}}, Values: []record.Value{
-				{Unit: "cpu-ns/msg", Is: is}, {Unit: "p50-ns", Is: is}, {Unit: "p99-ns", Is: 2 * is}, {Unit: "p99.9-ns", Is: 3 * is}, {Unit: "own-B/conn", Is: is},
+				{Unit: "cpu-ns/msg", Number: is}, {Unit: "p50-ns", Number: is}, {Unit: "p99-ns", Number: 2 * is}, {Unit: "p99.9-ns", Number: 3 * is}, {Unit: "own-B/conn", Number: is},
 			}})
 		}
 	}

@@ -28,8 +28,8 @@ type Param struct{ Key, Value string }
 
 // A Value is a figure with its unit: 7312 cpu-ns/msg.
 type Value struct {
-	Unit string
-	Is   float64
+	Unit   string
+	Number float64
 }
 
 // Case is the load with its parameters: PingPong64/conns=50.
@@ -52,10 +52,10 @@ func (l Line) Param(key string) string {
 }
 
 // Value returns the figure in a unit.
-func (l Line) Value(unit string) (is float64, found bool) {
+func (l Line) Value(unit string) (number float64, found bool) {
 	for _, v := range l.Values {
 		if v.Unit == unit {
-			return v.Is, true
+			return v.Number, true
 		}
 	}
 	return 0, false
@@ -101,7 +101,7 @@ func (w *Writer) Write(l Line) error {
 		Iters:  l.N,
 	}
 	for _, v := range l.Values {
-		r.Values = append(r.Values, benchfmt.Value{Value: v.Is, Unit: v.Unit})
+		r.Values = append(r.Values, benchfmt.Value{Value: v.Number, Unit: v.Unit})
 	}
 	return w.out.Write(&r)
 }
