@@ -277,6 +277,10 @@ func TestBuild(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "not installed") {
 		t.Errorf("missing program: got %v, want an error that says so", err)
 	}
+	_, err = yours.build(t.Context(), t.TempDir(), dir)
+	if err == nil || !strings.Contains(err.Error(), "make exercise N=19") {
+		t.Errorf("the learner's file does not exist: got %v, want the command that creates it", err)
+	}
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip("gcc is not installed")
 	}

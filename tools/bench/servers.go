@@ -74,6 +74,11 @@ func (s server) build(ctx context.Context, root, dir string) (string, error) {
 		cmd = exec.CommandContext(ctx, "gcc", append(args, s.Link...)...)
 		cmd.Dir = filepath.Join(root, "tools", "bench")
 	default:
+		if s.Name == yours.Name {
+			if _, err := os.Stat(filepath.Join(root, s.Go, "main.go")); errors.Is(err, os.ErrNotExist) {
+				return "", fmt.Errorf("%s does not exist yet: make exercise N=19 creates it", s.Title)
+			}
+		}
 		cmd = exec.CommandContext(ctx, "go", "build", "-o", bin, ".")
 		cmd.Dir = filepath.Join(root, s.Go)
 		cmd.Env = append(os.Environ(), "GOWORK=off")
