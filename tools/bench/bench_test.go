@@ -20,23 +20,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain asserts that nothing is left behind.
+// TestMain fails if a process is left running.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	pids, _ := procfs.Descendants(os.Getpid())
 	for _, pid := range pids {
 		if p, err := procfs.Stat(pid); err == nil && p.State != 'Z' {
 			args, _ := procfs.Cmdline(pid)
-			println("left behind:", pid, strings.Join(args, " "))
+			println("left running:", pid, strings.Join(args, " "))
 			code = 1
 		}
 	}
 	os.Exit(code)
 }
 
-// A run from end to end, as small as can be.
+// A minimal run from end to end.
 func TestEndToEnd(t *testing.T) {
-	runtime.LockOSThread() // and never unlocked: it is pinned, and ends with the test
+	runtime.LockOSThread() // never unlocked: the thread is pinned, and ends with the test
 	var out, progress bytes.Buffer
 	b, err := newBench(t.Context(), "../..", true, &out, &progress)
 	if err != nil {
@@ -93,7 +93,7 @@ func TestEndToEnd(t *testing.T) {
 
 // A server that cannot be kept off the generator's CPU is not left running.
 func TestNotConfined(t *testing.T) {
-	runtime.LockOSThread() // a server dies with the thread that has started it
+	runtime.LockOSThread() // a server dies with the thread that started it
 	defer runtime.UnlockOSThread()
 	if err := pin(false); err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func TestParseStrace(t *testing.T) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
 	if got, err := parseStrace(nil); err == nil {
-		t.Errorf("of nothing it counts %v", got)
+		t.Errorf("empty input: got %v, want an error", got)
 	}
 	for name, want := range map[string]bool{"read": true, "sendmsg": true, "epoll_ctl": true, "futex": false, "nanosleep": false} {
 		if isIO(name) != want {
@@ -199,12 +199,12 @@ func TestParseRedisBenchmark(t *testing.T) {
 "PING_MBULK","100000.00","0.210","0.080","0.207","0.303","0.367","0.671"
 `
 	got, err := parseRedisBenchmark(text)
-	want := []record.Value{{Unit: "ns/op", Is: 10000}, {Unit: "msgs/s", Is: 100000}, {Unit: "p50-ns", Is: 207000}, {Unit: "p99-ns", Is: 367000}}
+	want := []record.Value{{Unit: "ns/op", Number: 10000}, {Unit: "msgs/s", Number: 100000}, {Unit: "p50-ns", Number: 207000}, {Unit: "p99-ns", Number: 367000}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
 	if got, err := parseRedisBenchmark("Could not connect"); err == nil {
-		t.Errorf("of a failure it makes %v", got)
+		t.Errorf("failure: got %v, want an error", got)
 	}
 }
 
@@ -214,7 +214,7 @@ func TestVerdict(t *testing.T) {
 		for i := range 9 {
 			noise := 1 + float64(i%3)/100
 			for server, cost := range map[string]float64{"step4": 1000, "yours": yours * (2.01 - noise), "raw": ours} {
-				lines = append(lines, record.Line{Load: "L", Server: server, Values: []record.Value{{Unit: "u", Is: cost * noise}}})
+				lines = append(lines, record.Line{Load: "L", Server: server, Values: []record.Value{{Unit: "u", Number: cost * noise}}})
 			}
 		}
 		return record.Tabulate(lines)
@@ -231,25 +231,25 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 	if got := verdict(record.Tabulate(nil), "L", "u"); !strings.Contains(got, "nothing to say") {
-		t.Errorf("of nothing: %q", got)
+		t.Errorf("no rounds: got %q", got)
 	}
 }
 
 func TestPlan(t *testing.T) {
 	for _, c := range []struct {
 		name            string
-		choice          choice
+		options         options
 		servers, rounds int
 		fails           string
 	}{
-		{"all", choice{}, len(servers), 7, ""},
-		{"quick", choice{quick: true}, len(servers), 3, ""},
-		{"some", choice{only: "step3,c"}, 2, 7, ""},
-		{"exercise 19", choice{raw: true}, 5, 15, ""},
-		{"more rounds", choice{raw: true, rounds: 20}, 5, 20, ""},
-		{"nobody's", choice{only: "step9"}, 0, 0, "there are step1 step2"},
+		{"all", options{}, len(servers), 7, ""},
+		{"quick", options{quick: true}, len(servers), 3, ""},
+		{"some", options{only: "step3,c"}, 2, 7, ""},
+		{"exercise 19", options{raw: true}, 5, 15, ""},
+		{"more rounds", options{raw: true, rounds: 20}, 5, 20, ""},
+		{"unknown server", options{only: "step9"}, 0, 0, "there are step1 step2"},
 	} {
-		p, window, err := c.choice.plan()
+		p, window, err := c.options.plan()
 		if c.fails != "" {
 			if err == nil || !strings.Contains(err.Error(), c.fails) {
 				t.Errorf("%s: got %v, want %q in it", c.name, err, c.fails)
@@ -270,19 +270,23 @@ func TestRound(t *testing.T) {
 	}
 }
 
-// What is missing is skipped, what is ours and does not build is not.
+// An error names the missing program or library.
 func TestBuild(t *testing.T) {
 	dir := t.TempDir()
 	_, err := server{Name: "x", System: "no-such-program"}.build(t.Context(), "../..", dir)
 	if err == nil || !strings.Contains(err.Error(), "not installed") {
-		t.Errorf("a program that is not there: %v", err)
+		t.Errorf("missing program: got %v, want an error that says so", err)
+	}
+	_, err = yours.build(t.Context(), t.TempDir(), dir)
+	if err == nil || !strings.Contains(err.Error(), "make exercise N=19") {
+		t.Errorf("the learner's file does not exist: got %v, want the command that creates it", err)
 	}
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip("gcc is not installed")
 	}
 	_, err = server{Name: "c", C: "c-epoll", Link: []string{"-lno_such_library"}}.build(t.Context(), root(t), dir)
 	if err == nil || !strings.Contains(err.Error(), "no_such_library") {
-		t.Errorf("a library that is not there: %v", err)
+		t.Errorf("missing library: got %v, want an error that names it", err)
 	}
 	if _, err := (server{Name: "c", C: "c-epoll"}).build(t.Context(), root(t), dir); err != nil {
 		t.Errorf("the C loop: %v", err)

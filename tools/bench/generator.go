@@ -14,19 +14,20 @@ import (
 )
 
 const (
-	patience  = 5 * time.Second // without any answer: then it is an error
-	bufSize   = 128 << 10       // bytes that one read of ours may return
-	maxEvents = 512
+	answerTimeout = 5 * time.Second // without any answer, a load fails
+	bufSize       = 128 << 10       // bytes that one read of the generator may return
+	maxEvents     = 512
 )
 
 var errInterrupted = errors.New("interrupted")
 
-// interrupted is set by Ctrl-C. Everything that takes time looks at it.
+// interrupted is set by Ctrl-C. Every loop that takes time checks it.
 var interrupted atomic.Bool
 
-// A stream is what each client sends, and what it expects back: both repeat
-// after a period, so that a client's state is two positions. The tables are one
-// batch longer than the period: what is sent at once lies in one piece.
+// A stream holds the bytes that each client sends and those that it expects
+// back. Both repeat after a period, so that a client's state is two positions.
+// The tables are one batch longer than the period, so that a batch is always
+// one contiguous slice.
 type stream struct {
 	req, resp             []byte
 	reqPeriod, respPeriod int // bytes
@@ -34,8 +35,8 @@ type stream struct {
 	depth                 int // messages that are sent at once
 }
 
-// echoStream is random bytes with a prime for a period: each message differs
-// from the one before, and a client that got another one's would notice.
+// echoStream consists of random bytes with a prime as its period. Each message
+// differs from the one before, so a client detects another client's bytes.
 func echoStream(size, depth int) *stream {
 	const period = 65521
 	table := make([]byte, period+size*depth)
@@ -47,8 +48,8 @@ func echoStream(size, depth int) *stream {
 	return &stream{table, table, period, period, size, size, depth}
 }
 
-// redisStream is PING with an argument, which comes back: a request has the
-// given size, the reply is shorter by what Redis leaves out.
+// redisStream is PING with an argument, which the reply repeats. A request has
+// the given size; the reply lacks the command name and is shorter.
 func redisStream(size, depth int) *stream {
 	n := size
 	request := func() []byte {
@@ -65,19 +66,19 @@ func redisStream(size, depth int) *stream {
 	}
 }
 
-// A client is one of our connections.
+// A client is one connection of the generator.
 type client struct {
-	fd            int
-	sent, got     int           // positions in the stream's tables
-	toSend, toGet int           // bytes of this batch
-	began         time.Duration // since the generator's start
-	late          int           // open loop: messages that are due and not sent
-	due           time.Duration // open loop: when the first of them was
+	fd                int
+	sent, received    int           // positions in the stream's tables
+	toSend, toReceive int           // bytes of this batch
+	startedAt         time.Duration // of this batch, since the generator's start
+	overdue           int           // open loop: messages that are due and not sent
+	overdueSince      time.Duration // open loop: when the first of them was due
 }
 
-// A generator is many clients in one epoll loop: edge-triggered, one read and
-// one write a message. Nothing of it is told to the Go scheduler, and it is
-// alone in this process while it runs.
+// A generator runs many clients in one edge-triggered epoll loop, with one read
+// and one write per message. It makes raw system calls, of which the Go scheduler
+// does not know; nothing else may run in the process meanwhile.
 type generator struct {
 	stream  *stream
 	epfd    int
@@ -99,8 +100,8 @@ func newGenerator(s *stream) (*generator, error) {
 	}, nil
 }
 
-// connect adds clients. Each has to be answered before the next few hundred
-// come: a full backlog would cost a second.
+// connect adds clients. It waits for their answers every few hundred clients,
+// because a full backlog would cost a second.
 func (g *generator) connect(n int, port int) error {
 	for range n {
 		fd, err := dial(port, len(g.clients))
@@ -110,8 +111,8 @@ func (g *generator) connect(n int, port int) error {
 		i := len(g.clients)
 		c := client{fd: fd}
 		if p := g.stream.reqPeriod; p > g.stream.reqLen {
-			c.sent = i * 7919 % p // everybody is somewhere else in it
-			c.got = c.sent
+			c.sent = i * 7919 % p // each client starts at another position
+			c.received = c.sent
 		}
 		g.clients = append(g.clients, c)
 		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(i)}
@@ -119,17 +120,17 @@ func (g *generator) connect(n int, port int) error {
 			return fmt.Errorf("epoll_ctl: %w", err)
 		}
 		if (i+1)%500 == 0 {
-			if err := g.ping(i, i+1); err != nil {
+			if err := g.exchangeOne(i, i+1); err != nil {
 				return err
 			}
 		}
 	}
-	return g.ping(0, len(g.clients))
+	return g.exchangeOne(0, len(g.clients))
 }
 
-// dial connects, the i-th time, and does not block from then on. 4000 clients
-// have an address in common: the kernel searches for a free port, and that
-// takes long where most are taken.
+// dial connects the i-th client and makes its socket nonblocking. 4000 clients
+// share a source address: the kernel searches for a free port, which takes long
+// where most ports are taken.
 func dial(port, i int) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -147,8 +148,8 @@ func dial(port, i int) (int, error) {
 	return fd, nil
 }
 
-// leave closes by a reset, as that leaves no TIME_WAIT behind.
-func leave(fd int) {
+// closeWithReset sends a reset, which leaves no socket in TIME_WAIT.
+func closeWithReset(fd int) {
 	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	unix.Close(fd)
 }
@@ -157,99 +158,100 @@ func loopback(port int) *unix.SockaddrInet4 {
 	return &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
 }
 
-// ping lets some clients send one batch each, and waits for the answers.
-func (g *generator) ping(from, to int) error {
+// exchangeOne lets some clients send one batch each and waits for the answers.
+func (g *generator) exchangeOne(from, to int) error {
 	for i := from; i < to; i++ {
-		if err := g.begin(&g.clients[i], g.now()); err != nil {
+		if err := g.sendBatch(&g.clients[i], g.now()); err != nil {
 			return err
 		}
 	}
-	_, err := g.loop(to-from, func(*client) (bool, error) { return false, nil })
+	_, err := g.serveUntilIdle(to-from, func(*client) (bool, error) { return false, nil })
 	return err
 }
 
 func (g *generator) close() {
 	for _, c := range g.clients {
-		leave(c.fd)
+		closeWithReset(c.fd)
 	}
 	unix.Close(g.epfd)
 }
 
 func (g *generator) now() time.Duration { return time.Since(g.start) }
 
-// closed is a closed loop: each client sends its next batch when the last one
-// is back. It returns the number of messages, all of which have been answered.
-func (g *generator) closed(d time.Duration) (messages int, err error) {
+// closedLoop makes each client send its next batch when the previous one is
+// back. It returns the number of messages, all of which were answered.
+func (g *generator) closedLoop(d time.Duration) (messages int, err error) {
 	until := g.now() + d
 	g.latency.Reset()
 	batches := 0
 	for i := range g.clients {
-		if err := g.begin(&g.clients[i], g.now()); err != nil {
+		if err := g.sendBatch(&g.clients[i], g.now()); err != nil {
 			return 0, err
 		}
 	}
-	_, err = g.loop(len(g.clients), func(c *client) (bool, error) {
+	_, err = g.serveUntilIdle(len(g.clients), func(c *client) (bool, error) {
 		now := g.now()
-		g.latency.RecordValue(int64(now - c.began))
+		g.latency.RecordValue(int64(now - c.startedAt))
 		batches++
 		if now > until {
 			return false, nil
 		}
-		return true, g.begin(c, now)
+		return true, g.sendBatch(c, now)
 	})
 	return batches * g.stream.depth, err
 }
 
-// count is a closed loop of a fixed number of batches from each client.
-func (g *generator) count(each int) (messages int, err error) {
+// fixedCount is a closed loop with a fixed number of batches: each, on average,
+// from each client.
+func (g *generator) fixedCount(each int) (messages int, err error) {
 	left := each * len(g.clients)
 	for i := range g.clients {
 		left--
-		if err := g.begin(&g.clients[i], 0); err != nil {
+		if err := g.sendBatch(&g.clients[i], 0); err != nil {
 			return 0, err
 		}
 	}
-	_, err = g.loop(len(g.clients), func(c *client) (bool, error) {
+	_, err = g.serveUntilIdle(len(g.clients), func(c *client) (bool, error) {
 		if left == 0 {
 			return false, nil
 		}
 		left--
-		return true, g.begin(c, 0)
+		return true, g.sendBatch(c, 0)
 	})
 	return each * len(g.clients) * g.stream.depth, err
 }
 
-// open is an open loop: messages are due at a rate, whether or not the last
-// ones are back. A message's time begins when it was due, so one that had to
-// wait for another is as slow as it was for whoever sent it.
-func (g *generator) open(rate int, d time.Duration) (messages int, err error) {
+// openLoop sends messages at a fixed rate, whether or not the previous ones are
+// back. A message's latency counts from the time it was due, so it includes the
+// time that the message waited for an earlier one.
+func (g *generator) openLoop(rate int, d time.Duration) (messages int, err error) {
 	g.latency.Reset()
 	gap := time.Second / time.Duration(rate)
 	begin := g.now()
 	total := int(d / gap)
 	sent, answered := 0, 0
 	for i := range g.clients {
-		g.clients[i].late = 0
+		g.clients[i].overdue = 0
 	}
 	done := func(c *client) (bool, error) {
 		answered++
-		g.latency.RecordValue(int64(g.now() - c.began))
-		if c.late == 0 {
+		g.latency.RecordValue(int64(g.now() - c.startedAt))
+		if c.overdue == 0 {
 			return false, nil
 		}
-		c.late--
-		began := c.due
-		c.due += gap * time.Duration(len(g.clients))
-		return true, g.begin(c, began)
+		c.overdue--
+		began := c.overdueSince
+		c.overdueSince += gap * time.Duration(len(g.clients))
+		return true, g.sendBatch(c, began)
 	}
 	for answered < total {
 		now := g.now()
 		for ; sent < total && begin+gap*time.Duration(sent) <= now; sent++ {
 			c, due := &g.clients[sent%len(g.clients)], begin+gap*time.Duration(sent)
-			if c.toGet == 0 {
-				err = g.begin(c, due)
-			} else if c.late++; c.late == 1 {
-				c.due = due
+			if c.toReceive == 0 {
+				err = g.sendBatch(c, due)
+			} else if c.overdue++; c.overdue == 1 {
+				c.overdueSince = due
 			}
 			if err != nil {
 				return answered, err
@@ -259,20 +261,21 @@ func (g *generator) open(rate int, d time.Duration) (messages int, err error) {
 		if sent < total {
 			wait = begin + gap*time.Duration(sent) - g.now()
 		}
-		if _, err := g.turn(max(wait, 0), done); err != nil {
+		if _, err := g.waitOnce(max(wait, 0), done); err != nil {
 			return answered, err
 		}
-		if g.now() > begin+d+patience {
-			return answered, fmt.Errorf("%d of %d messages have no answer after %v", total-answered, total, d+patience)
+		if g.now() > begin+d+answerTimeout {
+			return answered, fmt.Errorf("%d of %d messages have no answer after %v", total-answered, total, d+answerTimeout)
 		}
 	}
 	return answered, nil
 }
 
-// begin sends a client's next batch, or what fits of it.
-func (g *generator) begin(c *client, at time.Duration) error {
-	c.toSend, c.toGet = g.stream.reqLen*g.stream.depth, g.stream.respLen*g.stream.depth
-	c.began = at
+// sendBatch starts a client's next batch and sends as much of it as the socket
+// takes. The latency of the batch counts from the time at.
+func (g *generator) sendBatch(c *client, at time.Duration) error {
+	c.toSend, c.toReceive = g.stream.reqLen*g.stream.depth, g.stream.respLen*g.stream.depth
+	c.startedAt = at
 	return g.send(c)
 }
 
@@ -291,8 +294,8 @@ func (g *generator) send(c *client) error {
 	return nil
 }
 
-// receive reads what there is and compares it. A read that returns less than
-// was asked for has emptied the queue: what comes then is a new edge.
+// receive reads the bytes in the receive queue and compares them. A short read
+// has emptied the queue: bytes that arrive later produce a new edge.
 func (g *generator) receive(c *client) error {
 	for {
 		n, errno := rawRead(c.fd, g.buf)
@@ -303,25 +306,26 @@ func (g *generator) receive(c *client) error {
 			return fmt.Errorf("read: %w", errno)
 		case n == 0:
 			return errors.New("the server has closed a connection")
-		case n > c.toGet:
-			return fmt.Errorf("wrong: %d bytes more came back than were sent", n-c.toGet)
-		case !bytes.Equal(g.buf[:n], g.stream.resp[c.got:c.got+n]):
+		case n > c.toReceive:
+			return fmt.Errorf("wrong: the server sent %d bytes more than it received", n-c.toReceive)
+		case !bytes.Equal(g.buf[:n], g.stream.resp[c.received:c.received+n]):
 			return errors.New("wrong: what came back is not what was sent")
 		}
-		c.got = (c.got + n) % g.stream.respPeriod
-		c.toGet -= n
+		c.received = (c.received + n) % g.stream.respPeriod
+		c.toReceive -= n
 		if n < len(g.buf) {
 			return nil
 		}
 	}
 }
 
-// loop serves until no client is busy any more. done is called for each batch
-// that is back, and says whether the client goes on.
-func (g *generator) loop(busy int, done func(*client) (bool, error)) (int, error) {
+// serveUntilIdle serves until no client is busy. It calls done for each batch
+// that is back; done reports whether it started another one. The result is the
+// number of batches.
+func (g *generator) serveUntilIdle(busy int, done func(*client) (bool, error)) (int, error) {
 	total := 0
 	for last := g.now(); busy > 0; {
-		finished, err := g.turn(100*time.Millisecond, func(c *client) (bool, error) {
+		finished, err := g.waitOnce(100*time.Millisecond, func(c *client) (bool, error) {
 			last = g.now()
 			again, err := done(c)
 			if !again {
@@ -333,15 +337,15 @@ func (g *generator) loop(busy int, done func(*client) (bool, error)) (int, error
 		if err != nil {
 			return total, err
 		}
-		if busy > 0 && g.now()-last > patience {
-			return total, fmt.Errorf("no answer for %v; %d clients wait", patience, busy)
+		if busy > 0 && g.now()-last > answerTimeout {
+			return total, fmt.Errorf("no answer for %v; %d clients wait", answerTimeout, busy)
 		}
 	}
 	return total, nil
 }
 
-// turn waits for events once and serves them.
-func (g *generator) turn(wait time.Duration, done func(*client) (bool, error)) (finished int, err error) {
+// waitOnce waits for events once and serves them.
+func (g *generator) waitOnce(wait time.Duration, done func(*client) (bool, error)) (finished int, err error) {
 	n, errno := rawWait(g.epfd, g.events, wait)
 	if errno != 0 && errno != unix.EINTR {
 		return 0, fmt.Errorf("epoll_pwait2: %w", errno)
@@ -356,7 +360,7 @@ func (g *generator) turn(wait time.Duration, done func(*client) (bool, error)) (
 				return finished, err
 			}
 		}
-		if c.toGet == 0 {
+		if c.toReceive == 0 {
 			if event.Events&(unix.EPOLLRDHUP|unix.EPOLLERR) != 0 {
 				return finished, errors.New("the server has closed a connection")
 			}
@@ -365,7 +369,7 @@ func (g *generator) turn(wait time.Duration, done func(*client) (bool, error)) (
 		if err := g.receive(c); err != nil {
 			return finished, err
 		}
-		if c.toGet == 0 {
+		if c.toReceive == 0 {
 			finished++
 			if _, err := done(c); err != nil {
 				return finished, err
@@ -375,8 +379,8 @@ func (g *generator) turn(wait time.Duration, done func(*client) (bool, error)) (
 	return finished, nil
 }
 
-// The calls below cannot block, or not for long, and this process has nothing
-// else to do: exercise 19.
+// The calls below cannot block for long, and this process has nothing else to do.
+// That is why they may be raw: exercise 19.
 
 func rawRead(fd int, p []byte) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
@@ -388,8 +392,8 @@ func rawWrite(fd int, p []byte) (int, unix.Errno) {
 	return int(n), errno
 }
 
-// rawWait is epoll_pwait2(2), of which the timeout is in nanoseconds, or on a
-// kernel before 5.11 the one with milliseconds, rounded up.
+// rawWait calls epoll_pwait2(2), whose timeout has nanoseconds. On a kernel
+// before 5.11 it calls epoll_pwait(2) and rounds up to milliseconds.
 func rawWait(epfd int, events []unix.EpollEvent, wait time.Duration) (int, unix.Errno) {
 	at := uintptr(unsafe.Pointer(unsafe.SliceData(events)))
 	if !noPwait2 {

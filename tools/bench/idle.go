@@ -13,13 +13,14 @@ import (
 )
 
 const (
-	active   = 10                     // clients that send, beside those that do not
-	restTime = 500 * time.Millisecond // what a server tidies up after work is not idling
+	active   = 10                     // clients that send, beside the idle ones
+	restTime = 500 * time.Millisecond // for a server's cleanup after the load
 )
 
-// idle takes one fresh server from no idle clients to the most, and looks at
-// what a message costs on the way, what memory they take, and how well the
-// process sleeps. watch says for how long to look at it asleep; 0: not.
+// idle starts a fresh server and adds idle clients level by level. It measures
+// the cost of a message at each level, the memory of the idle clients and, if
+// watch is not 0, the wakeups of the process while all clients are silent for
+// that time.
 func (b *bench) idle(s server, levels []int, watch time.Duration) error {
 	p, err := s.start(b.bins[s.Name], b.root)
 	if err != nil {
@@ -37,33 +38,33 @@ func (b *bench) idle(s server, levels []int, watch time.Duration) error {
 		return err
 	}
 	defer silent.close()
-	// Its process goes first, so that no server works on 19,000 resets.
+	// Kill the process first: otherwise it would have to handle 19,000 resets.
 	defer p.signal(unix.SIGKILL)
 	if err := busy.connect(active, p.port); err != nil {
 		return err
 	}
-	if _, err := busy.closed(100 * time.Millisecond); err != nil { // for a JIT compiler, and the heap
+	if _, err := busy.closedLoop(100 * time.Millisecond); err != nil { // lets a JIT compiler and the heap settle
 		return err
 	}
 	empty, err := procfs.MemoryOf(p.pid)
 	if err != nil {
 		return err
 	}
-	named := func(loadName string, n int) record.Line {
+	newLine := func(loadName string, n int) record.Line {
 		return record.Line{Load: loadName, Server: s.Name, N: 1, Params: []record.Param{{Key: "idle", Value: strconv.Itoa(n)}}}
 	}
 	for _, n := range levels {
 		if err := silent.connect(n-len(silent.clients), p.port); err != nil {
 			return fmt.Errorf("with %d of %d idle clients: %w", len(silent.clients), n, err)
 		}
-		if _, err := busy.closed(b.window / 10); err != nil {
+		if _, err := busy.closedLoop(b.window / 10); err != nil {
 			return err
 		}
-		u, err := measure(p, func() (int, error) { return busy.closed(b.window * 3 / 5) })
+		u, err := measure(p, func() (int, error) { return busy.closedLoop(b.window * 3 / 5) })
 		if err != nil {
 			return fmt.Errorf("beside %d idle clients: %w", n, err)
 		}
-		line := named("IdleCost64", n)
+		line := newLine("IdleCost64", n)
 		line.N, line.Values = u.messages, append(u.values(p), busy.percentiles()...)
 		b.add(line)
 	}
@@ -72,27 +73,27 @@ func (b *bench) idle(s server, levels []int, watch time.Duration) error {
 	if err != nil {
 		return err
 	}
-	line := named("IdleMemory", most)
+	line := newLine("IdleMemory", most)
 	line.N = most
 	line.Values = []record.Value{
-		{Unit: "own-B/conn", Is: round(float64(full.Anon-empty.Anon) / float64(most))},
-		{Unit: "rss-B", Is: float64(full.RSS)},
+		{Unit: "own-B/conn", Number: round(float64(full.Anon-empty.Anon) / float64(most))},
+		{Unit: "rss-B", Number: float64(full.RSS)},
 	}
 	b.add(line)
 	if watch == 0 {
 		return nil
 	}
-	line = named("Asleep", most)
-	if line.Values, err = asleep(p, watch); err != nil {
+	line = newLine("Asleep", most)
+	if line.Values, err = measureAsleep(p, watch); err != nil {
 		return err
 	}
 	b.add(line)
 	return nil
 }
 
-// asleep looks at a server to which nobody says anything.
-func asleep(p *process, d time.Duration) ([]record.Value, error) {
-	if !p.Spins {
+// measureAsleep observes a server whose clients are all silent.
+func measureAsleep(p *process, d time.Duration) ([]record.Value, error) {
+	if !p.BusyWaits {
 		time.Sleep(restTime)
 	}
 	before, err := procfs.Threads(p.pid)
@@ -118,8 +119,8 @@ func asleep(p *process, d time.Duration) ([]record.Value, error) {
 		cpu -= t.CPU
 	}
 	return []record.Value{
-		{Unit: "wakeups/s", Is: round(wakeups / seconds)},
-		{Unit: "cpu-%", Is: round(100 * cpu.Seconds() / seconds)},
-		{Unit: "threads", Is: float64(len(after))},
+		{Unit: "wakeups/s", Number: round(wakeups / seconds)},
+		{Unit: "cpu-%", Number: round(100 * cpu.Seconds() / seconds)},
+		{Unit: "threads", Number: float64(len(after))},
 	}, nil
 }

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A load is what the clients do.
+// A load describes what the clients of one measurement do.
 type load struct {
 	Name  string
 	Title string
@@ -26,19 +26,18 @@ type load struct {
 	Rate  int // messages a second of an open loop; 0: closed
 	Quick bool
 
-	run   func(b *bench, p *process, l load) (record.Line, error) // nil: messages
-	skip  func(s server) string                                   // why a server does not take part
-	rests bool                                                    // the server is not busy all the time
+	run  func(b *bench, p *process, l load) (record.Line, error) // nil: messages
+	skip func(s server) string                                   // the reason for leaving a server out, or ""
 }
 
 var loads = []load{
-	{Name: "PingPong64", Title: "one message of 64 bytes at a time", Conns: 1, Size: 64, rests: true},
+	{Name: "PingPong64", Title: "one message of 64 bytes at a time", Conns: 1, Size: 64},
 	{Name: "PingPong64", Title: "one message of 64 bytes at a time", Conns: 50, Size: 64, Quick: true},
 	{Name: "PingPong64", Title: "one message of 64 bytes at a time", Conns: 1000, Size: 64},
 	{Name: "Pipelined64", Title: "16 messages of 64 bytes at a time", Conns: 50, Size: 64, Depth: 16, Quick: true},
 	{Name: "PingPong64K", Title: "one message of 64 KiB at a time", Conns: 10, Size: 64 << 10, Quick: true},
-	{Name: "OpenLoop64", Title: "20,000 messages of 64 bytes a second, whatever comes back", Conns: 50, Size: 64, Rate: 20_000, rests: true, Quick: true},
-	{Name: "SlowReaders", Title: "send all they can, read 8 KiB each 20 ms; a message is 8 KiB", Conns: 200, Size: 8 << 10, run: slowReaders, rests: true,
+	{Name: "OpenLoop64", Title: "20,000 messages of 64 bytes a second, whatever comes back", Conns: 50, Size: 64, Rate: 20_000, Quick: true},
+	{Name: "SlowReaders", Title: "send all they can, read 8 KiB each 20 ms; a message is 8 KiB", Conns: 200, Size: 8 << 10, run: slowReaders,
 		skip: func(s server) string {
 			if s.Redis {
 				return "it answers commands only"
@@ -49,7 +48,8 @@ var loads = []load{
 	{Name: "RedisBenchmark", Title: "redis-benchmark -t ping_mbulk", Conns: 50, run: redisBenchmark},
 }
 
-// Conns is a part of the name that benchstat takes for a configuration.
+// line returns an empty result line. Its conns parameter is part of the benchmark
+// name, where benchstat looks for it.
 func (l load) line(server string) record.Line {
 	return record.Line{Load: l.Name, Server: server, Params: []record.Param{{Key: "conns", Value: strconv.Itoa(l.Conns)}}}
 }
@@ -62,9 +62,9 @@ func (l load) String() string {
 	return fmt.Sprintf("%s, %d clients", l.Name, l.Conns)
 }
 
-// takes says why a server has no part in a load, or "".
-func (l load) takes(s server) string {
-	if s.Alone && l.Conns > 1 && l.Name != "Churn" {
+// skipReason returns the reason why a server cannot serve a load, or "".
+func (l load) skipReason(s server) string {
+	if s.OneClient && l.Conns > 1 && l.Name != "Churn" {
 		return "one client at a time"
 	}
 	if l.skip != nil {
@@ -80,7 +80,7 @@ func (s server) stream(l load) *stream {
 	return echoStream(l.Size, max(l.Depth, 1))
 }
 
-// messages is the load of most rows: warm up, then measure.
+// messages runs the load of most rows: it warms the server up, then measures.
 func messages(b *bench, p *process, l load) (record.Line, error) {
 	line := l.line(p.Name)
 	g, err := newGenerator(p.stream(l))
@@ -91,14 +91,14 @@ func messages(b *bench, p *process, l load) (record.Line, error) {
 	if err := g.connect(l.Conns, p.port); err != nil {
 		return line, err
 	}
-	if _, err := g.closed(b.window / 5); err != nil {
+	if _, err := g.closedLoop(b.window / 5); err != nil {
 		return line, err
 	}
 	u, err := measure(p, func() (int, error) {
 		if l.Rate > 0 {
-			return g.open(l.Rate, b.window)
+			return g.openLoop(l.Rate, b.window)
 		}
-		return g.closed(b.window)
+		return g.closedLoop(b.window)
 	})
 	if err != nil {
 		return line, err
@@ -107,8 +107,8 @@ func messages(b *bench, p *process, l load) (record.Line, error) {
 	return line, nil
 }
 
-// slowReaders fills the queues to each client until nobody can send any more,
-// and then lets each read a little at a fixed pace.
+// slowReaders fills the queues of all connections until no client can send any
+// more. Then each client reads a little at a fixed pace.
 func slowReaders(b *bench, p *process, l load) (record.Line, error) {
 	const pace, room = 20 * time.Millisecond, 64 << 10
 	line := l.line(p.Name)
@@ -130,7 +130,7 @@ func slowReaders(b *bench, p *process, l load) (record.Line, error) {
 		}
 	}
 	received := 0
-	lap := func(size int) error {
+	serveAll := func(size int) error {
 		for i := range clients {
 			c := &clients[i]
 			n, errno := rawWrite(c.fd, s.req[c.sent:c.sent+room])
@@ -149,10 +149,10 @@ func slowReaders(b *bench, p *process, l load) (record.Line, error) {
 			if errno != 0 || n == 0 {
 				return fmt.Errorf("read: %d bytes, %w", n, errno)
 			}
-			if string(b.buf[:n]) != string(s.resp[c.got:c.got+n]) {
+			if string(b.buf[:n]) != string(s.resp[c.received:c.received+n]) {
 				return errors.New("wrong: what came back is not what was sent")
 			}
-			c.got = (c.got + n) % s.respPeriod
+			c.received = (c.received + n) % s.respPeriod
 			received += n
 		}
 		if interrupted.Load() {
@@ -163,7 +163,7 @@ func slowReaders(b *bench, p *process, l load) (record.Line, error) {
 	paced := func(d time.Duration, size int) error {
 		begin := time.Now()
 		for i := 0; time.Since(begin) < d; i++ {
-			if err := lap(size); err != nil {
+			if err := serveAll(size); err != nil {
 				return err
 			}
 			time.Sleep(time.Until(begin.Add(time.Duration(i+1) * pace)))
@@ -188,8 +188,9 @@ func slowReaders(b *bench, p *process, l load) (record.Line, error) {
 	return line, nil
 }
 
-// churn has a fixed number of clients. Each connects, sends a message, reads
-// it, says that it is done, waits for the end, closes, and is a new one.
+// churn keeps a fixed number of connections open. Each one connects, exchanges a
+// message, shuts down its sending side, reads the server's end of file and closes;
+// then another one takes its place.
 func churn(b *bench, p *process, l load) (record.Line, error) {
 	line := l.line(p.Name)
 	g, err := newGenerator(p.stream(l))
@@ -201,10 +202,10 @@ func churn(b *bench, p *process, l load) (record.Line, error) {
 	for i := range g.clients {
 		g.clients[i].fd = -1
 	}
-	if _, err := b.churning(g, p.port, b.window/5); err != nil {
+	if _, err := b.churnFor(g, p.port, b.window/5); err != nil {
 		return line, err
 	}
-	u, err := measure(p, func() (int, error) { return b.churning(g, p.port, b.window) })
+	u, err := measure(p, func() (int, error) { return b.churnFor(g, p.port, b.window) })
 	if err != nil {
 		return line, err
 	}
@@ -212,15 +213,15 @@ func churn(b *bench, p *process, l load) (record.Line, error) {
 	return line, nil
 }
 
-func (b *bench) churning(g *generator, port int, d time.Duration) (int, error) {
+func (b *bench) churnFor(g *generator, port int, d time.Duration) (int, error) {
 	g.latency.Reset()
 	until := g.now() + d
 	open, done := 0, 0
 	connect := func(i int) error {
 		c := &g.clients[i]
-		*c = client{fd: -1, began: g.now()}
-		b.dialled += 4000 // another address each time: each leaves a port in TIME_WAIT
-		fd, err := dial(port, b.dialled)
+		*c = client{fd: -1, startedAt: g.now()}
+		b.addressIndex += 4000 // another source address each time: each connection leaves its port in TIME_WAIT
+		fd, err := dial(port, b.addressIndex)
 		if err != nil {
 			return err
 		}
@@ -229,7 +230,7 @@ func (b *bench) churning(g *generator, port int, d time.Duration) (int, error) {
 		if err := unix.EpollCtl(g.epfd, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 			return fmt.Errorf("epoll_ctl: %w", err)
 		}
-		return g.begin(c, c.began)
+		return g.sendBatch(c, c.startedAt)
 	}
 	for i := range g.clients {
 		if err := connect(i); err != nil {
@@ -246,17 +247,17 @@ func (b *bench) churning(g *generator, port int, d time.Duration) (int, error) {
 		if interrupted.Load() {
 			return done, errInterrupted
 		}
-		if g.now()-last > patience {
-			return done, fmt.Errorf("no answer for %v; %d clients wait", patience, open)
+		if g.now()-last > answerTimeout {
+			return done, fmt.Errorf("no answer for %v; %d clients wait", answerTimeout, open)
 		}
 		for _, event := range g.events[:max(n, 0)] {
 			c := &g.clients[event.Fd]
 			last = g.now()
-			if c.toGet > 0 {
+			if c.toReceive > 0 {
 				if err := g.receive(c); err != nil {
 					return done, err
 				}
-				if c.toGet == 0 {
+				if c.toReceive == 0 {
 					unix.Shutdown(c.fd, unix.SHUT_WR)
 				}
 				continue
@@ -267,7 +268,7 @@ func (b *bench) churning(g *generator, port int, d time.Duration) (int, error) {
 			unix.Close(c.fd)
 			c.fd = -1
 			done++
-			g.latency.RecordValue(int64(last - c.began))
+			g.latency.RecordValue(int64(last - c.startedAt))
 			if last > until {
 				open--
 			} else if err := connect(int(event.Fd)); err != nil {
@@ -278,19 +279,19 @@ func (b *bench) churning(g *generator, port int, d time.Duration) (int, error) {
 	return done, nil
 }
 
-// redisBenchmark is a client that we did not write. An echo server gives it
-// back its own request, which is as good a reply as any.
+// redisBenchmark measures with a client from another project. An echo server
+// returns the request itself, which redis-benchmark accepts as a reply.
 func redisBenchmark(b *bench, p *process, l load) (record.Line, error) {
 	line := l.line(p.Name)
 	n := max(int(b.window/(10*time.Microsecond)), 1000)
 	var out []byte
 	u, err := measure(p, func() (int, error) {
-		ctx, cancel := context.WithTimeout(b.ctx, 4*patience)
+		ctx, cancel := context.WithTimeout(b.ctx, 4*answerTimeout)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "redis-benchmark", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port),
 			"-t", "ping_mbulk", "-c", strconv.Itoa(l.Conns), "-n", strconv.Itoa(n), "--csv")
 		var err error
-		out, err = cmd.Output() // on our CPU
+		out, err = cmd.Output() // it inherits the generator's CPU
 		return n, err
 	})
 	if interrupted.Load() {
@@ -301,14 +302,14 @@ func redisBenchmark(b *bench, p *process, l load) (record.Line, error) {
 	}
 	line.N = n
 	line.Values = slices.DeleteFunc(u.values(p), func(v record.Value) bool {
-		return !slices.Contains([]string{"cpu-ns/msg", "thread-cpu-ns/msg", "rw-calls/msg", "rss-B"}, v.Unit) // the rest is with its start and end
+		return !slices.Contains([]string{"cpu-ns/msg", "thread-cpu-ns/msg", "rw-calls/msg", "rss-B"}, v.Unit) // the other figures include its start and exit
 	})
-	said, err := parseRedisBenchmark(string(out))
-	line.Values = append(line.Values, said...)
+	figures, err := parseRedisBenchmark(string(out))
+	line.Values = append(line.Values, figures...)
 	return line, err
 }
 
-// parseRedisBenchmark takes the figures from a CSV of a heading and one line.
+// parseRedisBenchmark reads the figures from CSV: a header and one row.
 func parseRedisBenchmark(text string) ([]record.Value, error) {
 	at := strings.Index(text, `"test"`)
 	if at < 0 {
@@ -331,9 +332,9 @@ func parseRedisBenchmark(text string) ([]record.Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		values = append(values, record.Value{Unit: unit, Is: round(is * scale)})
+		values = append(values, record.Value{Unit: unit, Number: round(is * scale)})
 		if unit == "msgs/s" {
-			values = append([]record.Value{{Unit: "ns/op", Is: round(1e9 / is)}}, values...)
+			values = append([]record.Value{{Unit: "ns/op", Number: round(1e9 / is)}}, values...)
 		}
 	}
 	return values, nil

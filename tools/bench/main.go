@@ -1,16 +1,16 @@
-// Bench measures the steps beside the servers that one would otherwise pick:
-// all in one run, in turn, several rounds.
+// Bench compares the steps with the servers that one would otherwise choose. One
+// run measures all of them in turn, for several rounds.
 //
 // Usage (make bench fills it in):
 //
 //	bench -root ../.. [-quick] [-only step3,c] [-o results.txt]
-//	bench -root ../.. -raw                    exercise 19, side by side with step 4
-//	bench -root ../.. -rounds 3 -apart=false  how often; and no CPU for the generator alone
+//	bench -root ../.. -raw                    compare exercise 19 with step 4
+//	bench -root ../.. -rounds 3 -apart=false  3 rounds; the generator shares its CPU
 //
-// It prints tables, and writes each measurement to a file that benchstat reads,
-// and the tables beside it.
-// It exits 0 if it has measured, 1 if it could not, 2 if it was misused, and
-// leaves no process behind, Ctrl-C or not.
+// It prints tables. With -o it writes each measurement to a file in the format of
+// benchstat, and the tables to a file beside it. It exits with status 0 when it has
+// measured, 1 when it could not and 2 when it was misused. It leaves no process
+// running, not even after Ctrl-C.
 package main
 
 import (
@@ -43,26 +43,26 @@ var goVersion = runtime.Version()
 
 // A bench is one run.
 type bench struct {
-	ctx     context.Context
-	root    string // of the repository
-	dir     string // for what is built
-	bins    map[string]string
-	window  time.Duration // for which one load is measured
-	buf     []byte
-	dialled int // how many times churn has connected, × 4000
-	out     io.Writer
-	err     io.Writer
-	live    bool   // err is a terminal
-	where   string // the last part of the last progress
+	ctx          context.Context
+	root         string // of the repository
+	dir          string // for the programs that it builds
+	bins         map[string]string
+	window       time.Duration // for which one load is measured
+	buf          []byte
+	addressIndex int // of the last connection of churn: see dial
+	out          io.Writer
+	progressOut  io.Writer
+	live         bool   // progressOut is a terminal
+	shownPart    string // the last part of the last progress line
 
 	lines   []record.Line
-	skipped []string // what was not measured, and why
+	skipped []string // measurements left out, with the reason
 
 	begin       time.Time
 	done, total int // measurements
 }
 
-// A plan is what a run consists of.
+// A plan lists the measurements of a run.
 type plan struct {
 	servers []server
 	loads   []load
@@ -74,16 +74,16 @@ type plan struct {
 	calls                   []int // clients, while system calls are counted
 }
 
-// All load is made on the main thread, which is pinned; children die with it.
+// The main thread is pinned and generates all load. The children die with it.
 func init() { runtime.LockOSThread() }
 
 func main() {
 	root := flag.String("root", "../..", "the repository's `folder`")
-	quick := flag.Bool("quick", false, "less of everything, in under a minute")
+	quick := flag.Bool("quick", false, "measure less, in under a minute")
 	raw := flag.Bool("raw", false, "compare exercise 19 with step 4, its solution and C")
 	only := flag.String("only", "", "`servers` to measure, by name, with commas")
 	apart := flag.Bool("apart", true, "give the generator a CPU of its own")
-	rounds := flag.Int("rounds", 0, "how many rounds; 0: 7, with -quick 3, with -raw 15")
+	rounds := flag.Int("rounds", 0, "number of `rounds`; 0 means 7, with -quick 3, with -raw 15")
 	file := flag.String("o", "", "`file` to write the results to")
 	flag.Parse()
 	if flag.NArg() > 0 || *quick && *raw || *rounds < 0 {
@@ -93,7 +93,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { interrupted.Store(true) })
-	err := run(ctx, *root, choice{*quick, *raw, *apart, *rounds, *only}, *file, os.Stdout, os.Stderr)
+	err := run(ctx, *root, options{*quick, *raw, *apart, *rounds, *only}, *file, os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, errInterrupted) || ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "\nbench: interrupted; nothing was written")
@@ -104,7 +104,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, root string, c choice, file string, out, errout io.Writer) error {
+func run(ctx context.Context, root string, c options, file string, out, errout io.Writer) error {
 	var tables bytes.Buffer // as they are printed
 	out = io.MultiWriter(out, &tables)
 	b, err := newBench(ctx, root, c.apart, out, errout)
@@ -151,9 +151,9 @@ func newBench(ctx context.Context, root string, apart bool, out, errout io.Write
 	if err := pin(apart); err != nil {
 		return nil, err
 	}
-	debug.SetGCPercent(-1) // and no collector beside the generator,
+	debug.SetGCPercent(-1) // the collector would disturb the generator
 	debug.SetMemoryLimit(1 << 30)
-	b := &bench{ctx: ctx, root: root, dir: dir, bins: make(map[string]string), buf: make([]byte, bufSize), out: out, err: errout, begin: time.Now()}
+	b := &bench{ctx: ctx, root: root, dir: dir, bins: make(map[string]string), buf: make([]byte, bufSize), out: out, progressOut: errout, begin: time.Now()}
 	if f, ok := errout.(*os.File); ok {
 		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 		b.live = err == nil
@@ -161,15 +161,16 @@ func newBench(ctx context.Context, root string, apart bool, out, errout io.Write
 	return b, nil
 }
 
-// A choice is what was asked for.
-type choice struct {
+// options are the choices of the user.
+type options struct {
 	quick, raw, apart bool
 	rounds            int
-	only              string // with commas
+	only              string // names, separated by commas
 }
 
-// plan is where it is decided how long a run takes, and a window.
-func (c choice) plan() (plan, time.Duration, error) {
+// plan returns the measurements of a run and the time for which it measures a load.
+// It decides how long the run takes.
+func (c options) plan() (plan, time.Duration, error) {
 	p := plan{servers: servers, loads: loads, rounds: 7, idleRounds: 7, watchRounds: 2, levels: []int{0, 1000, 5000, 10000, 19000}, watch: time.Second, calls: []int{1, 50}}
 	window := 200 * time.Millisecond
 	switch {
@@ -207,7 +208,7 @@ func (c choice) plan() (plan, time.Duration, error) {
 	return p, window, nil
 }
 
-// measureAll works the plan off.
+// measureAll carries out the plan.
 func (b *bench) measureAll(p plan) error {
 	running, err := b.startAll(p.servers)
 	defer func() {
@@ -221,7 +222,7 @@ func (b *bench) measureAll(p plan) error {
 	if len(running) == 0 {
 		return errors.New("there is no server to measure")
 	}
-	files, err := b.fileLimit(&p)
+	limited, err := b.fileLimit(&p)
 	if err != nil {
 		return err
 	}
@@ -229,8 +230,8 @@ func (b *bench) measureAll(p plan) error {
 	for round := range p.rounds {
 		for _, l := range p.loads {
 			for i := range running {
-				r := running[(i+round)%len(running)] // not always beside the same one
-				if err := b.one(r, l, fmt.Sprintf("round %d of %d", round+1, p.rounds)); err != nil {
+				r := running[(i+round)%len(running)] // another order in each round
+				if err := b.measureOne(r, l, fmt.Sprintf("round %d of %d", round+1, p.rounds)); err != nil {
 					return err
 				}
 			}
@@ -239,7 +240,7 @@ func (b *bench) measureAll(p plan) error {
 	if err := b.count(running, p.calls); err != nil {
 		return err
 	}
-	for _, r := range running { // fresh ones come instead
+	for _, r := range running { // idle starts fresh ones
 		r.kill()
 	}
 	fresh := running
@@ -249,8 +250,8 @@ func (b *bench) measureAll(p plan) error {
 			s := fresh[(i+round)%len(fresh)].server
 			b.done++
 			b.progress("%s, idle clients, round %d of %d", s.Name, round+1, p.idleRounds)
-			if s.Alone {
-				b.skip("%s, idle clients: one client at a time", s.Name)
+			if s.OneClient {
+				b.noteSkipped("%s, idle clients: one client at a time", s.Name)
 				continue
 			}
 			watch := p.watch
@@ -262,18 +263,19 @@ func (b *bench) measureAll(p plan) error {
 				return errInterrupted
 			}
 			if err != nil {
-				b.skip("%s, idle clients: %v", s.Name, err)
+				b.noteSkipped("%s, idle clients: %v", s.Name, err)
 			}
 		}
 	}
-	if files != "" {
-		b.skip("%s", files)
+	if limited != "" {
+		b.noteSkipped("%s", limited)
 	}
 	return nil
 }
 
-// fileLimit leaves out what needs more descriptors than there may be, and says
-// so. Each side of a connection is in a process of its own.
+// fileLimit removes the levels that need more descriptors than a process may open,
+// and returns a note about them. The two sides of a connection are in different
+// processes, so each connection counts once.
 func (b *bench) fileLimit(p *plan) (string, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -290,8 +292,8 @@ func (b *bench) fileLimit(p *plan) (string, error) {
 	return fmt.Sprintf("more than %d idle clients: the limit of descriptors is %d (ulimit -Hn)", slices.Max(p.levels), limit.Cur), nil
 }
 
-// startAll builds and starts. What is missing is skipped; what is ours and
-// does not build is an error.
+// startAll builds and starts the servers. It skips a server whose compiler, library
+// or program is missing. A Go program that does not build is an error.
 func (b *bench) startAll(list []server) ([]*process, error) {
 	var running []*process
 	for _, s := range list {
@@ -301,7 +303,7 @@ func (b *bench) startAll(list []server) ([]*process, error) {
 			return running, fmt.Errorf("%s: %w", s.Name, err)
 		}
 		if err != nil {
-			b.skip("%s: %v", s.Name, err)
+			b.noteSkipped("%s: %v", s.Name, err)
 			continue
 		}
 		b.bins[s.Name] = bin
@@ -317,12 +319,12 @@ func (b *bench) startAll(list []server) ([]*process, error) {
 	return running, nil
 }
 
-// warmUp is for those that compile what is used often, and asserts that the
-// server answers at all.
+// warmUp gives a just-in-time compiler something to compile, and checks that the
+// server answers.
 func (b *bench) warmUp(p *process) error {
 	b.progress("warming up %s", p.Name)
 	conns := 50
-	if p.Alone {
+	if p.OneClient {
 		conns = 1
 	}
 	g, err := newGenerator(p.stream(load{Size: 64}))
@@ -333,23 +335,23 @@ func (b *bench) warmUp(p *process) error {
 	if err := g.connect(conns, p.port); err != nil {
 		return err
 	}
-	_, err = g.closed(b.window)
-	if p.Spins {
+	_, err = g.closedLoop(b.window)
+	if p.BusyWaits {
 		p.signal(unix.SIGSTOP)
 	}
 	return err
 }
 
-// one measures one load on one server, once. That one server fails at one load
-// is a result, too.
-func (b *bench) one(p *process, l load, where string) error {
+// measureOne measures one load on one server, once. A server that fails under a
+// load does not end the run: the failure is noted.
+func (b *bench) measureOne(p *process, l load, where string) error {
 	b.done++
-	if why := l.takes(p.server); why != "" {
-		b.skip("%s, %v: %s", p.Name, l, why)
+	if why := l.skipReason(p.server); why != "" {
+		b.noteSkipped("%s, %v: %s", p.Name, l, why)
 		return nil
 	}
 	b.progress("%s, %v, %s", p.Name, l, where)
-	if p.Spins {
+	if p.BusyWaits {
 		p.signal(unix.SIGCONT)
 		defer p.signal(unix.SIGSTOP)
 	}
@@ -362,19 +364,19 @@ func (b *bench) one(p *process, l load, where string) error {
 		return errInterrupted
 	}
 	if err != nil {
-		b.skip("%s, %v: %v", p.Name, l, err)
+		b.noteSkipped("%s, %v: %v", p.Name, l, err)
 		return nil
 	}
 	b.add(line)
 	return nil
 }
 
-// count counts system calls, where strace may.
+// count counts system calls, if strace can attach.
 func (b *bench) count(running []*process, clients []int) error {
 	for _, conns := range clients {
 		for _, p := range running {
 			b.done++
-			if p.Alone && conns > 1 || p.Spins { // a number that says how long it took
+			if p.OneClient && conns > 1 || p.BusyWaits { // its count depends on the time
 				continue
 			}
 			b.progress("%s, system calls, %d clients", p.Name, conns)
@@ -383,7 +385,7 @@ func (b *bench) count(running []*process, clients []int) error {
 				return errInterrupted
 			}
 			if err != nil {
-				b.skip("%s, system calls: %v", p.Name, err)
+				b.noteSkipped("%s, system calls: %v", p.Name, err)
 				continue
 			}
 			b.add(line)
@@ -394,32 +396,32 @@ func (b *bench) count(running []*process, clients []int) error {
 
 func (b *bench) add(l record.Line) { b.lines = append(b.lines, l) }
 
-// skip notes what was not measured, once.
-func (b *bench) skip(format string, args ...any) {
+// noteSkipped notes once that something was not measured.
+func (b *bench) noteSkipped(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if !slices.Contains(b.skipped, text) {
 		b.skipped = append(b.skipped, text)
 	}
 }
 
-// progress says what is being measured: one line that changes, or one line in
-// a while where it cannot change. Without a text it clears the line.
+// progress shows the current measurement. On a terminal it rewrites one line;
+// elsewhere it prints a line for each new round. Without a text it clears the line.
 func (b *bench) progress(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if b.live {
-		fmt.Fprint(b.err, "\r\x1b[K")
+		fmt.Fprint(b.progressOut, "\r\x1b[K")
 	}
-	if text == "" || b.err == nil {
+	if text == "" || b.progressOut == nil {
 		return
 	}
 	if b.total > 0 {
 		text = fmt.Sprintf("%3d %% %4.0f s  %s", 100*b.done/b.total, time.Since(b.begin).Seconds(), text)
 	}
 	if b.live {
-		fmt.Fprintf(b.err, "%.79s", text)
-	} else if where := strings.LastIndex(text, ", "); where > 0 && text[where:] != b.where {
-		b.where = text[where:]
-		fmt.Fprintln(b.err, text)
+		fmt.Fprintf(b.progressOut, "%.79s", text)
+	} else if where := strings.LastIndex(text, ", "); where > 0 && text[where:] != b.shownPart {
+		b.shownPart = text[where:]
+		fmt.Fprintln(b.progressOut, text)
 	}
 }
 

@@ -15,13 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The CPUs that we were given, those for the servers, and the generator's.
-var allCPUs, serverCPUs, ourCPU unix.CPUSet
+// The CPUs of this process, those for the servers, and the one for the generator.
+var allCPUs, serverCPUs, generatorCPU unix.CPUSet
 
 // pin gives the generator the last CPU and the servers all the others. Without
-// that the kernel likes to put a server onto the CPU of the client that has
-// just woken it: then there is no telling whose time is whose, and a client
-// cannot be answered while it sends. apart false leaves it to the kernel.
+// it, the kernel often moves a server to the CPU of the client that has just woken
+// it. Then their CPU times cannot be told apart, and a server cannot answer one
+// client while another one sends. With apart false, the kernel decides.
 //
 // The timer slack makes waits of less than 50 µs possible: prctl(2).
 func pin(apart bool) error {
@@ -31,7 +31,7 @@ func pin(apart bool) error {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return err
 	}
-	serverCPUs, ourCPU = allCPUs, allCPUs
+	serverCPUs, generatorCPU = allCPUs, allCPUs
 	if !apart || allCPUs.Count() < 2 {
 		return nil
 	}
@@ -42,20 +42,20 @@ func pin(apart bool) error {
 		}
 	}
 	serverCPUs.Clear(last)
-	ourCPU.Zero()
-	ourCPU.Set(last)
-	return unix.SchedSetaffinity(0, &ourCPU)
+	generatorCPU.Zero()
+	generatorCPU.Set(last)
+	return unix.SchedSetaffinity(0, &generatorCPU)
 }
 
-// confine takes the generator's CPU from a server, when it runs already: a Go
-// program has set GOMAXPROCS by then, as it would beside any other busy process.
-// With one CPU from the start it would be 1, which is a different server.
+// confine keeps a running server off the generator's CPU. It has to come after the
+// start: a Go program that finds a single CPU when it starts sets GOMAXPROCS to 1
+// and behaves differently.
 func (p *process) confine() error {
 	threads, err := procfs.Threads(p.pid)
 	if err != nil {
 		return err
 	}
-	for _, t := range threads { // a thread that comes later has its maker's
+	for _, t := range threads { // a later thread inherits the CPUs of its creator
 		if err := unix.SchedSetaffinity(t.TID, &serverCPUs); err != nil && err != unix.ESRCH {
 			return err
 		}
@@ -63,8 +63,8 @@ func (p *process) confine() error {
 	return nil
 }
 
-// ownCPU is the CPU time of this thread.
-func ownCPU() time.Duration {
+// threadCPU returns the CPU time of this thread.
+func threadCPU() time.Duration {
 	var r unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_THREAD, &r) != nil {
 		return 0
@@ -72,15 +72,16 @@ func ownCPU() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// A usage is what some messages have cost.
+// A usage is the cost of a number of messages.
 type usage struct {
 	messages             int
 	wall, server, client time.Duration
-	busiest              time.Duration // of the server, its busiest thread
-	calls                uint64        // of the server: read, write and their kin, not recv and send
+	busiest              time.Duration // CPU time of the server's busiest thread
+	calls                uint64        // of the server: calls that /proc/PID/io counts, such as read and write, but not recv and send
 }
 
-// measure runs a load against a server.
+// measure runs a load, and returns the resources that the server and the
+// generator used for it.
 func measure(p *process, load func() (int, error)) (usage, error) {
 	var u usage
 	before, err := p.cpu()
@@ -91,9 +92,9 @@ func measure(p *process, load func() (int, error)) (usage, error) {
 	if err != nil {
 		return u, err
 	}
-	own, begin := ownCPU(), time.Now()
+	clientBefore, begin := threadCPU(), time.Now()
 	u.messages, err = load()
-	u.wall, u.client = time.Since(begin), ownCPU()-own
+	u.wall, u.client = time.Since(begin), threadCPU()-clientBefore
 	if err != nil {
 		return u, err
 	}
@@ -103,8 +104,8 @@ func measure(p *process, load func() (int, error)) (usage, error) {
 		u.server += cpu
 		u.busiest = max(u.busiest, cpu)
 	}
-	if now, e := p.calls(); e == nil {
-		u.calls = now - calls
+	if callsAfter, e := p.calls(); e == nil {
+		u.calls = callsAfter - calls
 	}
 	if u.messages == 0 && err == nil {
 		err = fmt.Errorf("not one message in %v", u.wall)
@@ -116,25 +117,25 @@ func perMessage(d time.Duration, n int) float64 { return float64(d) / float64(n)
 
 func (u usage) values(p *process) []record.Value {
 	values := []record.Value{
-		{Unit: "ns/op", Is: perMessage(u.wall, u.messages)},
-		{Unit: "cpu-ns/msg", Is: perMessage(u.server, u.messages)},
-		{Unit: "thread-cpu-ns/msg", Is: perMessage(u.busiest, u.messages)},
-		{Unit: "client-cpu-ns/msg", Is: perMessage(u.client, u.messages)},
-		{Unit: "msgs/s", Is: float64(u.messages) / u.wall.Seconds()},
-		{Unit: "rw-calls/msg", Is: float64(u.calls) / float64(u.messages)},
-		{Unit: "cpu-%", Is: 100 * float64(u.server) / float64(u.wall)},
-		{Unit: "client-cpu-%", Is: 100 * float64(u.client) / float64(u.wall)},
+		{Unit: "ns/op", Number: perMessage(u.wall, u.messages)},
+		{Unit: "cpu-ns/msg", Number: perMessage(u.server, u.messages)},
+		{Unit: "thread-cpu-ns/msg", Number: perMessage(u.busiest, u.messages)},
+		{Unit: "client-cpu-ns/msg", Number: perMessage(u.client, u.messages)},
+		{Unit: "msgs/s", Number: float64(u.messages) / u.wall.Seconds()},
+		{Unit: "rw-calls/msg", Number: float64(u.calls) / float64(u.messages)},
+		{Unit: "cpu-%", Number: 100 * float64(u.server) / float64(u.wall)},
+		{Unit: "client-cpu-%", Number: 100 * float64(u.client) / float64(u.wall)},
 	}
 	if m, err := procfs.MemoryOf(p.pid); err == nil {
-		values = append(values, record.Value{Unit: "rss-B", Is: float64(m.RSS)})
+		values = append(values, record.Value{Unit: "rss-B", Number: float64(m.RSS)})
 	}
 	for i, v := range values {
-		values[i].Is = round(v.Is)
+		values[i].Number = round(v.Number)
 	}
 	return values
 }
 
-// round keeps four digits at least, which is more than is known.
+// round keeps at least four digits, which is more than the measurement supports.
 func round(x float64) float64 {
 	if math.Abs(x) >= 1000 {
 		return math.Round(x)
@@ -148,15 +149,15 @@ func round(x float64) float64 {
 
 func (g *generator) percentiles() []record.Value {
 	return []record.Value{
-		{Unit: "p50-ns", Is: float64(g.latency.ValueAtQuantile(50))},
-		{Unit: "p99-ns", Is: float64(g.latency.ValueAtQuantile(99))},
-		{Unit: "p99.9-ns", Is: float64(g.latency.ValueAtQuantile(99.9))},
+		{Unit: "p50-ns", Number: float64(g.latency.ValueAtQuantile(50))},
+		{Unit: "p99-ns", Number: float64(g.latency.ValueAtQuantile(99))},
+		{Unit: "p99.9-ns", Number: float64(g.latency.ValueAtQuantile(99.9))},
 	}
 }
 
-// configuration is what stands above the results: the machine and the day.
+// configuration returns the header of the results: the machine, versions and date.
 func configuration(rounds int, window time.Duration) record.Config {
-	first := func(file, key string) string {
+	firstValue := func(file, key string) string {
 		text, _ := os.ReadFile(file)
 		for line := range strings.Lines(string(text)) {
 			if k, v, found := strings.Cut(line, ":"); found && strings.TrimSpace(k) == key {
@@ -169,7 +170,7 @@ func configuration(rounds int, window time.Duration) record.Config {
 	unix.Uname(&name) // fails only for a bad pointer
 	return record.Config{
 		{Key: "goos", Value: goos}, {Key: "goarch", Value: goarch}, {Key: "pkg", Value: "epoll-step-by-step/tools/bench"},
-		{Key: "cpu", Value: first("/proc/cpuinfo", "model name")},
+		{Key: "cpu", Value: firstValue("/proc/cpuinfo", "model name")},
 		{Key: "cpus", Value: strconv.Itoa(allCPUs.Count())},
 		{Key: "kernel", Value: unix.ByteSliceToString(name.Release[:])},
 		{Key: "go", Value: goVersion},
@@ -189,7 +190,7 @@ func version(command string, args ...string) string {
 		return "none"
 	}
 	text := strings.TrimSpace(string(out))
-	if _, v, found := strings.Cut(text, "v="); found { // Redis says more
+	if _, v, found := strings.Cut(text, "v="); found { // Redis prints a whole line
 		text, _, _ = strings.Cut(v, " ")
 	}
 	return text

@@ -8,7 +8,7 @@ import (
 	"epoll-step-by-step/tools/bench/record"
 )
 
-// printRaw prints the comparison of exercise 19, and what it says in words.
+// printRaw prints the comparison of exercise 19, and the verdict in words.
 func (b *bench) printRaw() {
 	const name, unit = "PingPong64/conns=50", "cpu-ns/msg"
 	t := record.Tabulate(b.lines)
@@ -21,9 +21,9 @@ func (b *bench) printRaw() {
 			if cpu.Rounds == 0 {
 				continue
 			}
-			before, c := ratios(t.Values(name, s, unit), t.Values(name, "step4", unit)), ratios(t.Values(name, s, unit), t.Values(name, "c", unit))
+			vsStep4, vsC := ratios(t.Values(name, s, unit), t.Values(name, "step4", unit)), ratios(t.Values(name, s, unit), t.Values(name, "c", unit))
 			fmt.Fprintf(w, "%-12s\t%s\t[%s–%s]\t%.2f\t[%.2f–%.2f]\t%.2f\t%s\t%s\t\n", titles[s], micro(cpu.Median), micro(cpu.Low), micro(cpu.High),
-				before.Median, before.Low, before.High, c.Median,
+				vsStep4.Median, vsStep4.Low, vsStep4.High, vsC.Median,
 				optional(t, name, s, "thread-cpu-ns/msg", micro),
 				optional(t, name, s, "rw-calls/msg", func(x float64) string { return fmt.Sprintf("%.2f", x) }))
 		}
@@ -34,8 +34,8 @@ func (b *bench) printRaw() {
 	}
 }
 
-// verdict compares yours with step 4, round by round: what disturbs a round
-// disturbs both.
+// verdict compares the learner's server with step 4 round by round, because a
+// disturbance within a round affects both.
 func verdict(t *record.Table, name, unit string) string {
 	yours, step4, ours := t.Values(name, "yours", unit), t.Values(name, "step4", unit), t.Values(name, "raw", unit)
 	r := ratios(yours, step4)
@@ -52,11 +52,11 @@ func verdict(t *record.Table, name, unit string) string {
 	default:
 		return text + "That is no difference that this run can show."
 	}
-	if against := ratios(yours, ours); against.Rounds > 0 && r.Median < 1 {
+	if vsOurs := ratios(yours, ours); vsOurs.Rounds > 0 && r.Median < 1 {
 		switch {
-		case against.High < 1 && against.Median < 0.98:
+		case vsOurs.High < 1 && vsOurs.Median < 0.98:
 			text += " It is cheaper than our solution, too."
-		case against.Low > 1 && against.Median > 1.02:
+		case vsOurs.Low > 1 && vsOurs.Median > 1.02:
 			text += fmt.Sprintf(" Our solution takes %s.", share(ratios(ours, step4).Median))
 		default:
 			text += " Our solution takes as much as yours."

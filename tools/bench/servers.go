@@ -24,41 +24,41 @@ type server struct {
 	Name  string
 	Title string
 
-	// One of these is how to come by it: a Go package of a module (its folder,
-	// from the root), a C file with what to link, or a program of the system.
+	// One of these is set: the folder of a Go package, relative to the root; a
+	// folder below peers with a C file, built with Link; or an installed program.
 	Go, C, System string
 	Link          []string
 
-	Args  []string // {port} and {root} are filled in; of System only
-	Redis bool     // it wants PING, not an echo
-	Spins bool     // it works when nobody asks: stopped while others are measured
-	Alone bool     // one client at a time
+	Args      []string // of an installed program; {port} and {root} are replaced
+	Redis     bool     // it answers PING and does not echo
+	BusyWaits bool     // it uses CPU time when idle, so it is stopped while others are measured
+	OneClient bool     // one client at a time
 }
 
 var servers = []server{
-	{Name: "step1", Title: "step 1: blocking, one client at a time", Go: "step1-blocking", Alone: true},
-	{Name: "step2", Title: "step 2: nonblocking, asks everybody", Go: "step2-nonblocking", Spins: true},
+	{Name: "step1", Title: "step 1: blocking, one client at a time", Go: "step1-blocking", OneClient: true},
+	{Name: "step2", Title: "step 2: nonblocking, asks everybody", Go: "step2-nonblocking", BusyWaits: true},
 	{Name: "step3", Title: "step 3: epoll, level-triggered", Go: "step3-epoll-lt"},
 	{Name: "step4", Title: "step 4: epoll, edge-triggered", Go: "step4-epoll-et"},
 	{Name: "raw", Title: "exercise 19, solved: two calls a message, and raw ones", Go: "exercises/19-raw-syscalls/solution"},
 	{Name: "c", Title: "the smallest epoll loop in C", C: "c-epoll"},
-	{Name: "goroutines", Title: "Go's net, a goroutine for each connection", Go: "bench/peers/goroutines"},
-	{Name: "netpoll", Title: "github.com/cloudwego/netpoll", Go: "bench/peers/netpoll"},
+	{Name: "goroutines", Title: "Go's net, a goroutine for each connection", Go: "tools/bench/peers/goroutines"},
+	{Name: "netpoll", Title: "github.com/cloudwego/netpoll", Go: "tools/bench/peers/netpoll"},
 	{Name: "libevent", Title: "libevent's bufferevents, in C", C: "libevent", Link: []string{"-levent_core"}},
 	{Name: "redis", Title: "redis-server, PING with an argument", System: "redis-server", Redis: true, Args: []string{
 		"--port", "{port}", "--bind", "127.0.0.1", "--tcp-backlog", "4096", "--maxclients", "19950",
 		"--protected-mode", "no", "--save", "", "--appendonly", "no", "--daemonize", "no"}},
-	{Name: "node", Title: "node, socket.pipe(socket)", System: "node", Args: []string{"{root}/bench/peers/node/server.js", "{port}"}},
+	{Name: "node", Title: "node, socket.pipe(socket)", System: "node", Args: []string{"{root}/tools/bench/peers/node/server.js", "{port}"}},
 }
 
-// These are only in the comparison of exercise 19.
+// These take part only in the comparison of exercise 19.
 var (
 	short = server{Name: "short", Title: "exercise 14, solved: two calls a message", Go: "exercises/14-short-read/solution"}
 	yours = server{Name: "yours", Title: "exercises/19-raw-syscalls/main.go", Go: "exercises/19-raw-syscalls"}
 )
 
-// build makes the program, and returns the command without its arguments. An
-// error of a C program or a missing program is a reason to skip it.
+// build builds the program and returns its path. The caller skips a C program that
+// does not build and a program that is not installed.
 func (s server) build(ctx context.Context, root, dir string) (string, error) {
 	bin := filepath.Join(dir, s.Name)
 	var cmd *exec.Cmd
@@ -72,8 +72,13 @@ func (s server) build(ctx context.Context, root, dir string) (string, error) {
 	case s.C != "":
 		args := []string{"-O2", "-o", bin, filepath.Join("peers", s.C, "server.c")}
 		cmd = exec.CommandContext(ctx, "gcc", append(args, s.Link...)...)
-		cmd.Dir = filepath.Join(root, "bench")
+		cmd.Dir = filepath.Join(root, "tools", "bench")
 	default:
+		if s.Name == yours.Name {
+			if _, err := os.Stat(filepath.Join(root, s.Go, "main.go")); errors.Is(err, os.ErrNotExist) {
+				return "", fmt.Errorf("%s does not exist yet: make exercise N=19 creates it", s.Title)
+			}
+		}
 		cmd = exec.CommandContext(ctx, "go", "build", "-o", bin, ".")
 		cmd.Dir = filepath.Join(root, s.Go)
 		cmd.Env = append(os.Environ(), "GOWORK=off")
@@ -95,7 +100,7 @@ func (s server) build(ctx context.Context, root, dir string) (string, error) {
 	return bin, nil
 }
 
-// A process is a server that runs.
+// A process is a running server.
 type process struct {
 	server
 	port int
@@ -103,8 +108,8 @@ type process struct {
 	cmd  *exec.Cmd
 }
 
-// start runs a built server and waits until somebody can connect. What it says
-// later goes nowhere; it is written all the same, for that is how it works.
+// start runs a built server and waits until it accepts a connection. Its standard
+// error is /dev/null: the cost of writing the log stays part of the measurement.
 func (s server) start(bin, root string) (*process, error) {
 	port, err := freePort()
 	if err != nil {
@@ -114,7 +119,7 @@ func (s server) start(bin, root string) (*process, error) {
 	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{root}", root)
 	args := s.Args
 	switch {
-	case s.Go != "" && !strings.HasPrefix(s.Go, "bench/"):
+	case s.Go != "" && !strings.HasPrefix(s.Go, "tools/bench/"):
 		args = []string{"-addr", "127.0.0.1:{port}"}
 	case s.System == "":
 		args = []string{"{port}"}
@@ -127,16 +132,17 @@ func (s server) start(bin, root string) (*process, error) {
 	}
 	p.cmd = exec.Command(bin, args...)
 	p.cmd.Dir = os.TempDir()
-	// Ctrl-C is for us. We end them, or the kernel does when we are gone.
+	// Ctrl-C must reach only this process. It ends the servers, or the kernel does
+	// when this process has ended.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
-	if err := unpinned(p.cmd.Start); err != nil {
+	if err := onAllCPUs(p.cmd.Start); err != nil {
 		return nil, err
 	}
 	p.pid = p.cmd.Process.Pid
-	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(answerTimeout); ; time.Sleep(2 * time.Millisecond) {
 		fd, err := dial(port, 0)
 		if err == nil {
-			leave(fd)
+			closeWithReset(fd)
 			if err := p.confine(); err != nil {
 				p.kill()
 				return nil, err
@@ -145,21 +151,22 @@ func (s server) start(bin, root string) (*process, error) {
 		}
 		var status unix.WaitStatus
 		if pid, _ := unix.Wait4(p.pid, &status, unix.WNOHANG, nil); pid == p.pid {
-			return nil, fmt.Errorf("it ended at once, with status %d", status.ExitStatus())
+			return nil, fmt.Errorf("the server exited at once with status %d", status.ExitStatus())
 		}
 		if time.Now().After(deadline) || interrupted.Load() {
 			p.kill()
-			return nil, fmt.Errorf("it does not listen on port %d: %w", port, err)
+			return nil, fmt.Errorf("the server does not listen on port %d: %w", port, err)
 		}
 	}
 }
 
-// unpinned starts a child with all the CPUs, though this thread has only one.
-func unpinned(start func() error) error {
+// onAllCPUs starts a child that may use all CPUs, although this thread may use
+// only one.
+func onAllCPUs(start func() error) error {
 	if err := unix.SchedSetaffinity(0, &allCPUs); err != nil {
 		return err
 	}
-	return errors.Join(start(), unix.SchedSetaffinity(0, &ourCPU))
+	return errors.Join(start(), unix.SchedSetaffinity(0, &generatorCPU))
 }
 
 func freePort() (int, error) {
@@ -178,11 +185,11 @@ func (p *process) kill() {
 	p.cmd.Wait()
 }
 
-// cpu is the CPU time that each thread has had, once the process rests: for a
-// running thread the kernel is up to a clock tick behind.
+// cpu waits until the process rests and returns the CPU time of each thread. For a
+// running thread, the kernel's figure is up to a clock tick old.
 func (p *process) cpu() (map[int]time.Duration, error) {
 	last, err := procfs.ThreadCPU(p.pid)
-	for i := 0; i < 20 && err == nil && !p.Spins; i++ {
+	for i := 0; i < 20 && err == nil && !p.BusyWaits; i++ {
 		time.Sleep(time.Millisecond)
 		var now map[int]time.Duration
 		if now, err = procfs.ThreadCPU(p.pid); maps.Equal(now, last) {
@@ -193,7 +200,7 @@ func (p *process) cpu() (map[int]time.Duration, error) {
 	return last, err
 }
 
-// calls is how often its threads have called read(2), write(2) and their kin:
+// calls returns how many calls such as read(2) and write(2) the threads have made:
 // proc(5), /proc/pid/io.
 func (p *process) calls() (uint64, error) {
 	threads, err := procfs.Threads(p.pid)

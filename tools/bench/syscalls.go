@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syscalls counts what a server calls for a fixed number of messages: exactly,
-// under strace, and so never while time is measured. Its clients are connected
-// before, and leave after.
+// syscalls counts the system calls of a server for a fixed number of messages. It
+// does so under strace, which slows the server down, so it measures no time. The
+// clients connect before strace attaches and leave after it detaches.
 func (b *bench) syscalls(p *process, conns, each int) (record.Line, error) {
 	l := load{Name: "Syscalls64", Conns: conns, Size: 64}
 	line := l.line(p.Name)
@@ -33,33 +33,33 @@ func (b *bench) syscalls(p *process, conns, each int) (record.Line, error) {
 	if err := g.connect(conns, p.port); err != nil {
 		return line, err
 	}
-	if _, err := p.cpu(); err != nil { // at rest: what it did so far is not counted
+	if _, err := p.cpu(); err != nil { // waits until the server rests: earlier calls are not counted
 		return line, err
 	}
 	file := filepath.Join(b.dir, "strace.txt")
 	cmd := exec.Command("strace", "-f", "-c", "-U", "calls,name", "-o", file, "-p", strconv.Itoa(p.pid))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
-	said, err := cmd.StderrPipe()
+	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return line, err
 	}
-	if err := unpinned(cmd.Start); err != nil {
+	if err := onAllCPUs(cmd.Start); err != nil {
 		return line, err
 	}
-	words := bufio.NewReader(said)
-	first, _ := words.ReadString('\n')
+	messages := bufio.NewReader(stderr)
+	first, _ := messages.ReadString('\n')
 	if !strings.Contains(first, "attached") {
 		cmd.Process.Kill()
 		cmd.Wait()
 		return line, fmt.Errorf("strace: %s", strings.TrimSpace(first))
 	}
-	n, err := g.count(each)
-	time.Sleep(time.Millisecond) // for the last reply, and what follows it
+	n, err := g.fixedCount(each)
+	time.Sleep(time.Millisecond) // for the calls that follow the last reply
 	cmd.Process.Signal(unix.SIGINT)
 	for e := error(nil); e == nil; {
-		_, e = words.ReadString('\n')
+		_, e = messages.ReadString('\n')
 	}
-	cmd.Wait() // it ends by the signal, as told
+	cmd.Wait() // the signal that was sent is its exit status
 	if err != nil {
 		return line, err
 	}
@@ -80,17 +80,17 @@ func (b *bench) syscalls(p *process, conns, each int) (record.Line, error) {
 			other += c.calls
 		}
 	}
-	line.Values = []record.Value{{Unit: "io-calls/msg", Is: round(float64(io) / float64(n))}, {Unit: "other-calls/msg", Is: round(float64(other) / float64(n))}}
+	line.Values = []record.Value{{Unit: "io-calls/msg", Number: round(float64(io) / float64(n))}, {Unit: "other-calls/msg", Number: round(float64(other) / float64(n))}}
 	for _, c := range counts {
 		if per := float64(c.calls) / float64(n); per >= 0.01 {
-			line.Values = append(line.Values, record.Value{Unit: c.name + "-calls/msg", Is: round(per)})
+			line.Values = append(line.Values, record.Value{Unit: c.name + "-calls/msg", Number: round(per)})
 		}
 	}
 	return line, nil
 }
 
-// What is not for the messages is for the language's runtime: its threads wake
-// each other, sleep, and look at the clock.
+// All other calls belong to the language's runtime, whose threads wake each other,
+// sleep, and read the clock.
 var ioCalls = regexp.MustCompile(`read|write|send|recv|epoll|accept|poll`)
 
 func isIO(name string) bool { return ioCalls.MatchString(name) }

@@ -9,13 +9,13 @@ import (
 	"epoll-step-by-step/tools/bench/record"
 )
 
-// bound is where a CPU counts as all in use, in percent.
-const bound = 90
+// fullCPU is the share of a CPU, in percent, from which it counts as fully used.
+const fullCPU = 90
 
 // printTables prints a table for each load, for people.
 func (b *bench) printTables(p plan) {
 	t := record.Tabulate(b.lines)
-	slices.SortStableFunc(t.Servers, func(a, b string) int { return place(a) - place(b) })
+	slices.SortStableFunc(t.Servers, func(a, b string) int { return position(a) - position(b) })
 	for _, l := range p.loads {
 		b.printLoad(t, l)
 	}
@@ -30,8 +30,9 @@ func (b *bench) printTables(p plan) {
 	}
 }
 
-// place is where a server is on the list: rounds begin with another one each.
-func place(name string) int {
+// position is the index of a server in servers. The order of the lines differs,
+// because each round begins with another server.
+func position(name string) int {
 	return slices.IndexFunc(servers, func(s server) bool { return s.Name == name })
 }
 
@@ -51,15 +52,15 @@ func spread(s record.Summary) string {
 	return fmt.Sprintf("%s\t[%s–%s]", micro(s.Median), micro(s.Min), micro(s.Max))
 }
 
-// clientBound says whether the generator was at its limit and the server not:
-// then the throughput is the generator's, and so is the latency.
+// clientBound reports whether the generator was at its limit and the server was not.
+// In that case throughput and latency are those of the generator.
 func clientBound(t *record.Table, name, s string) bool {
-	return t.Summary(name, s, "client-cpu-%").Median > bound && t.Summary(name, s, "cpu-%").Median < bound
+	return t.Summary(name, s, "client-cpu-%").Median > fullCPU && t.Summary(name, s, "cpu-%").Median < fullCPU
 }
 
 func (b *bench) printLoad(t *record.Table, l load) {
 	name := l.line("").Case()
-	if len(t.Values(name, firstWith(t, name), "cpu-ns/msg")) == 0 {
+	if len(t.Values(name, firstMeasured(t, name), "cpu-ns/msg")) == 0 {
 		return
 	}
 	fmt.Fprintf(b.out, "\n%v: %s\n", l, l.Title)
@@ -103,8 +104,8 @@ func optional(t *record.Table, name, s, unit string, show func(float64) string) 
 	return show(v.Median)
 }
 
-// firstWith returns a server that has been measured in a case.
-func firstWith(t *record.Table, name string) string {
+// firstMeasured returns the first server with results for a case, or "".
+func firstMeasured(t *record.Table, name string) string {
 	for _, s := range t.Servers {
 		if len(t.Lines(name, s)) > 0 {
 			return s
@@ -155,13 +156,13 @@ func (b *bench) printIdle(t *record.Table) {
 	})
 }
 
-// growth compares within each round: both were measured on the same process,
-// a second apart.
+// growth compares the two cases within each round, where they were measured on the
+// same process, about a second apart.
 func growth(t *record.Table, from, to, s string) record.Summary {
 	return ratios(t.Values(to, s, "cpu-ns/msg"), t.Values(from, s, "cpu-ns/msg"))
 }
 
-// ratios divides round by round. A round that one of them lacks is at the end.
+// ratios divides round by round. It ignores rounds at the end that one side lacks.
 func ratios(of, by []float64) record.Summary {
 	var r []float64
 	for i := range min(len(of), len(by)) {
@@ -185,7 +186,7 @@ func (b *bench) printCalls(t *record.Table) {
 					other, _ := l.Value("other-calls/msg")
 					var which []string
 					for _, v := range l.Values[2:] {
-						which = append(which, fmt.Sprintf("%s %.2f", strings.TrimSuffix(v.Unit, "-calls/msg"), v.Is))
+						which = append(which, fmt.Sprintf("%s %.2f", strings.TrimSuffix(v.Unit, "-calls/msg"), v.Number))
 					}
 					fmt.Fprintf(w, "%-10s\t%.2f\t%.2f\t  %s\n", s, io, other, strings.Join(which[:min(len(which), 6)], ", "))
 				}
@@ -194,7 +195,7 @@ func (b *bench) printCalls(t *record.Table) {
 	}
 }
 
-// printLimit says what the generator can do at most.
+// printLimit prints the highest rate that the generator can reach.
 func (b *bench) printLimit(t *record.Table) {
 	name := "PingPong64/conns=50"
 	best, rate := "", 0.0

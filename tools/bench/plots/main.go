@@ -1,4 +1,4 @@
-// Plots draws the charts of the documentation from what bench has recorded.
+// Plots draws the charts of the documentation from the results of bench.
 //
 // Usage: plots [-in results] [-out ../../docs/img]   (make plots)
 package main
@@ -24,8 +24,8 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Roles of colours. They are drawn in the light ones; svg.go gives each a class
-// and the dark one.
+// The colours by role, in their light variants. svg.go maps each one to a class and
+// its dark variant.
 var (
 	ink   = color.RGBA{0x22, 0x26, 0x2e, 0xff}
 	soft  = color.RGBA{0x5a, 0x60, 0x6c, 0xff}
@@ -37,7 +37,7 @@ var (
 	red   = color.RGBA{0xb8, 0x4a, 0x42, 0xff}
 )
 
-// titles are the servers' names in a picture.
+// titles are the names of the servers in a picture.
 var titles = map[string]string{
 	"step1": "step 1", "step2": "step 2", "step3": "step 3", "step4": "step 4", "raw": "exercise 19", "c": "C loop",
 	"goroutines": "goroutines", "netpoll": "cloudwego/netpoll", "libevent": "libevent", "redis": "Redis PING", "node": "node",
@@ -55,7 +55,7 @@ func ours(server string) bool {
 	return strings.HasPrefix(server, "step") || server == "raw"
 }
 
-// A chart is one picture. draw returns what it shows, in words.
+// A chart is one picture. draw returns a description of it in words.
 type chart struct {
 	file, title string
 	height      vg.Length
@@ -141,7 +141,7 @@ type bar struct {
 	record.Summary
 }
 
-// bars are the servers of a case, from the least to the most.
+// bars returns the servers of a case, the highest median first.
 func bars(t *record.Table, name, unit string, scale float64) ([]bar, error) {
 	var all []bar
 	for _, s := range t.Servers {
@@ -160,11 +160,11 @@ func bars(t *record.Table, name, unit string, scale float64) ([]bar, error) {
 	return all, nil
 }
 
-// drawBars draws horizontal bars, the least on top, each with its figure. A bar
-// longer than limit is cut, and its figure says so.
+// drawBars draws horizontal bars with their figures, the lowest on top. A bar longer
+// than limit is cut, and its figure is marked.
 func drawBars(p *plot.Plot, all []bar, limit float64, figure func(float64) string) (string, error) {
 	vertical(p)
-	p.X.Tick.Marker = whole{}
+	p.X.Tick.Marker = labelledTicks{}
 	var shown []string
 	names := make([]string, len(all))
 	var labels plotter.XYLabels
@@ -227,7 +227,7 @@ func label(p *plot.Plot, labels plotter.XYLabels, offset vg.Point) error {
 	return nil
 }
 
-// spreads are x, y, and how far x goes down and up.
+// spreads are x, y, and the distances from x to the two ends of its spread.
 type spreads [][4]float64
 
 func (s spreads) Len() int                        { return len(s) }
@@ -240,7 +240,7 @@ func drawCPU(p *plot.Plot, t *record.Table) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return drawBars(p, all, cut(all), func(x float64) string { return fmt.Sprintf("%.1f", x) })
+	return drawBars(p, all, axisEnd(all), func(x float64) string { return fmt.Sprintf("%.1f", x) })
 }
 
 func drawMemory(p *plot.Plot, t *record.Table) (string, error) {
@@ -255,19 +255,19 @@ func drawMemory(p *plot.Plot, t *record.Table) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return drawBars(p, all, cut(all), func(x float64) string { return grouped(math.Round(x)) })
+	return drawBars(p, all, axisEnd(all), func(x float64) string { return groupThousands(math.Round(x)) })
 }
 
-// cut is where the bars may end: a little behind the longest one, unless that is
-// more than twice the next one. Spreads end there, too.
-func cut(all []bar) float64 {
+// axisEnd is the longest length of a bar and its spread: a little more than the
+// longest median, unless that is more than twice the next one.
+func axisEnd(all []bar) float64 {
 	if len(all) > 1 && all[0].Median > 2*all[1].Median {
 		return all[1].Median * 1.25
 	}
 	return all[0].Median * 1.1
 }
 
-// What is worth a line of its own beside idle clients.
+// idleServers have a line in the chart with idle clients.
 var idleServers = []struct {
 	name  string
 	color color.Color
@@ -279,7 +279,7 @@ var idleServers = []struct {
 func drawIdle(p *plot.Plot, t *record.Table) (string, error) {
 	p.X.Label.Text = "idle clients; 10 others send 64 bytes at a time"
 	p.Y.Label.Text = "µs of CPU, logarithmic"
-	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, powers{}
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, decades{}
 	p.X.Tick.Marker = thousands{}
 	g := plotter.NewGrid()
 	g.Vertical.Width = 0
@@ -326,7 +326,7 @@ func drawIdle(p *plot.Plot, t *record.Table) (string, error) {
 func drawLatency(p *plot.Plot, t *record.Table) (string, error) {
 	const name = "OpenLoop64/conns=50"
 	p.X.Label.Text = "µs since the message was due, logarithmic"
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, powers{}
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}
 	all, err := bars(t, name, "p99-ns", 1e-3)
 	if err != nil {
 		return "", err
@@ -381,27 +381,27 @@ func drawLatency(p *plot.Plot, t *record.Table) (string, error) {
 	return "p50, p99 and p99.9: " + strings.Join(shown, ", "), nil
 }
 
-// powers are the ticks 1, 10, 100 … of a logarithmic scale.
-type powers struct{}
+// decades are the ticks 1, 10, 100 … of a logarithmic scale.
+type decades struct{}
 
-func (powers) Ticks(low, high float64) []plot.Tick {
+func (decades) Ticks(low, high float64) []plot.Tick {
 	var ticks []plot.Tick
 	for x := math.Pow(10, math.Floor(math.Log10(low))); x <= high*1.001; x *= 10 {
 		if x >= low*0.999 {
-			ticks = append(ticks, plot.Tick{Value: x, Label: grouped(x)})
+			ticks = append(ticks, plot.Tick{Value: x, Label: groupThousands(x)})
 		}
 	}
 	return ticks
 }
 
-// whole are some ticks from 0 on, with commas.
-type whole struct{}
+// labelledTicks are the major ticks, with commas in their labels.
+type labelledTicks struct{}
 
-func (whole) Ticks(low, high float64) []plot.Tick {
+func (labelledTicks) Ticks(low, high float64) []plot.Tick {
 	var ticks []plot.Tick
 	for _, t := range (plot.DefaultTicks{}).Ticks(low, high) {
 		if t.Label != "" {
-			ticks = append(ticks, plot.Tick{Value: t.Value, Label: grouped(t.Value)})
+			ticks = append(ticks, plot.Tick{Value: t.Value, Label: groupThousands(t.Value)})
 		}
 	}
 	return ticks
@@ -413,13 +413,13 @@ type thousands struct{}
 func (thousands) Ticks(low, high float64) []plot.Tick {
 	var ticks []plot.Tick
 	for x := 0.0; x <= high; x += 5000 {
-		ticks = append(ticks, plot.Tick{Value: x, Label: grouped(x)})
+		ticks = append(ticks, plot.Tick{Value: x, Label: groupThousands(x)})
 	}
 	return ticks
 }
 
-// grouped writes 19000 as 19,000.
-func grouped(x float64) string {
+// groupThousands writes 19000 as 19,000.
+func groupThousands(x float64) string {
 	text := strconv.FormatFloat(x, 'f', -1, 64)
 	if strings.Contains(text, ".") {
 		return text

@@ -11,7 +11,7 @@ import (
 	"epoll-step-by-step/tools/bench/record"
 )
 
-// Every chart is drawn, is XML, and knows light and dark.
+// Every chart is well-formed XML with light and dark colours.
 func TestCharts(t *testing.T) {
 	in, out := t.TempDir(), t.TempDir()
 	f, err := os.Create(filepath.Join(in, "bench.txt"))
@@ -28,7 +28,7 @@ func TestCharts(t *testing.T) {
 			key, value, _ := strings.Cut(param, "=")
 			is := float64(1000 * (i + 1))
 			w.Write(record.Line{Load: load, Server: s, N: 1, Params: []record.Param{{Key: key, Value: value}}, Values: []record.Value{
-				{Unit: "cpu-ns/msg", Is: is}, {Unit: "p50-ns", Is: is}, {Unit: "p99-ns", Is: 2 * is}, {Unit: "p99.9-ns", Is: 3 * is}, {Unit: "own-B/conn", Is: is},
+				{Unit: "cpu-ns/msg", Number: is}, {Unit: "p50-ns", Number: is}, {Unit: "p99-ns", Number: 2 * is}, {Unit: "p99.9-ns", Number: 3 * is}, {Unit: "own-B/conn", Number: is},
 			}})
 		}
 	}
@@ -65,13 +65,13 @@ func TestCharts(t *testing.T) {
 
 func TestNoResults(t *testing.T) {
 	if err := run(t.TempDir(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "make bench RECORD=1") {
-		t.Errorf("got %v, want what to do", err)
+		t.Errorf("got %v, want an error that names the command", err)
 	}
 }
 
-func TestGrouped(t *testing.T) {
+func TestGroupThousands(t *testing.T) {
 	for x, want := range map[float64]string{0: "0", 100: "100", 19000: "19,000", 1234567: "1,234,567", 2.5: "2.5"} {
-		if got := grouped(x); got != want {
+		if got := groupThousands(x); got != want {
 			t.Errorf("%v: got %s, want %s", x, got, want)
 		}
 	}

@@ -16,8 +16,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// palette gives each colour that is drawn in its class, and what it is in the
-// dark.
+// palette gives each colour a class and its dark variant.
 var palette = []struct {
 	light color.RGBA
 	class string
@@ -34,8 +33,8 @@ var (
 	digits = regexp.MustCompile(`(\.\d\d)\d+`)
 )
 
-// svg draws a plot and makes of it a picture like the others of the
-// documentation: it has a title, scales, and knows light and dark.
+// svg draws a plot in the style of the documentation's other pictures: with a title,
+// scalable, in light and dark colours.
 func svg(p *plot.Plot, c chart, where, shown string) ([]byte, error) {
 	const margin, foot = 18, 24
 	canvas := vgsvg.New(width, c.height)
@@ -49,11 +48,11 @@ func svg(p *plot.Plot, c chart, where, shown string) ([]byte, error) {
 	if _, err := canvas.WriteTo(&raw); err != nil {
 		return nil, err
 	}
-	return []byte(themed(raw.String(), c, where, shown)), nil
+	return []byte(applyTheme(raw.String(), c, where, shown)), nil
 }
 
-// themed replaces the header, and the colours by classes.
-func themed(raw string, c chart, where, shown string) string {
+// applyTheme replaces the header, and replaces the colours with classes.
+func applyTheme(raw string, c chart, where, shown string) string {
 	var light, dark strings.Builder
 	for _, p := range palette {
 		fmt.Fprintf(&light, ".f%s{fill:%s}.s%s{stroke:%s}\n", p.class, hex(p.light), p.class, hex(p.light))
@@ -93,17 +92,17 @@ func themed(raw string, c chart, where, shown string) string {
 		}
 		return strings.TrimSpace(out)
 	})
-	return head + digits.ReplaceAllString(fitted(body), "$1")
+	return head + digits.ReplaceAllString(addTextLengths(body), "$1")
 }
 
 var texts = regexp.MustCompile(`(style="font-size:([\d.]+)px")>([^<]*)</text>`)
 
-// fitted says how long each text is, as the plot has placed it by the metrics
+// addTextLengths adds the length to each text: the plot was laid out with the metrics
 // of a font that the reader may not have.
-func fitted(body string) string {
+func addTextLengths(body string) string {
 	return texts.ReplaceAllStringFunc(body, func(found string) string {
 		m := texts.FindStringSubmatch(found)
-		size, _ := strconv.ParseFloat(m[2], 64) // as the pattern has it
+		size, _ := strconv.ParseFloat(m[2], 64) // the pattern matches only numbers
 		style := draw.TextStyle{Font: font.From(plot.DefaultFont, vg.Length(size)), Handler: plot.DefaultTextHandler}
 		long := style.Width(html.UnescapeString(m[3])).Points()
 		return fmt.Sprintf(`%s textLength="%.1f" lengthAdjust="spacingAndGlyphs">%s</text>`, m[1], long, m[3])

@@ -1,6 +1,5 @@
-// Package record writes and reads what bench has measured: text in the Go
-// benchmark format, one line for each server, load and round, so that
-// benchstat reads it too.
+// Package record writes and reads the results of bench: text in the Go benchmark
+// format, which benchstat reads, with one line for each server, load and round.
 package record
 
 import (
@@ -16,10 +15,10 @@ import (
 
 // A Line is one measurement.
 type Line struct {
-	Load   string  // what the clients did: PingPong64
+	Load   string  // for example PingPong64
 	Server string  // step3
-	Params []Param // what else is in the name, in order: conns=50
-	N      int     // messages, or whatever the load counts
+	Params []Param // the rest of the name, in order: conns=50
+	N      int     // messages, or another unit that the load counts
 	Values []Value
 }
 
@@ -28,8 +27,8 @@ type Param struct{ Key, Value string }
 
 // A Value is a figure with its unit: 7312 cpu-ns/msg.
 type Value struct {
-	Unit string
-	Is   float64
+	Unit   string
+	Number float64
 }
 
 // Case is the load with its parameters: PingPong64/conns=50.
@@ -52,16 +51,16 @@ func (l Line) Param(key string) string {
 }
 
 // Value returns the figure in a unit.
-func (l Line) Value(unit string) (is float64, found bool) {
+func (l Line) Value(unit string) (number float64, found bool) {
 	for _, v := range l.Values {
 		if v.Unit == unit {
-			return v.Is, true
+			return v.Number, true
 		}
 	}
 	return 0, false
 }
 
-// Config is what is written above the lines, such as goos, cpu and date.
+// Config is the header of a file, such as goos, cpu and date.
 type Config []Param
 
 // Get returns the value of a key, or "".
@@ -78,7 +77,7 @@ type Writer struct {
 	config []benchfmt.Config
 }
 
-// NewWriter writes the configuration at once.
+// NewWriter returns a Writer whose lines have the given configuration.
 func NewWriter(w io.Writer, config Config) (*Writer, error) {
 	for _, unit := range higher {
 		if _, err := fmt.Fprintf(w, "Unit %s better=higher\n", unit); err != nil {
@@ -101,14 +100,14 @@ func (w *Writer) Write(l Line) error {
 		Iters:  l.N,
 	}
 	for _, v := range l.Values {
-		r.Values = append(r.Values, benchfmt.Value{Value: v.Is, Unit: v.Unit})
+		r.Values = append(r.Values, benchfmt.Value{Value: v.Number, Unit: v.Unit})
 	}
 	return w.out.Write(&r)
 }
 
 var processors = regexp.MustCompile(`-\d+$`)
 
-// Read returns all lines, and the configuration above the last one.
+// Read returns all lines, and the configuration of the last one.
 func Read(r io.Reader, file string) ([]Line, Config, error) {
 	var lines []Line
 	var config Config
@@ -152,7 +151,7 @@ func line(rec *benchfmt.Result) (Line, error) {
 		}
 	}
 	for _, v := range rec.Values {
-		if v.OrigUnit != "" { // the reader makes seconds of ns
+		if v.OrigUnit != "" { // the reader converts ns to seconds
 			v.Unit, v.Value = v.OrigUnit, v.OrigValue
 		}
 		l.Values = append(l.Values, Value{v.Unit, v.Value})
@@ -160,14 +159,14 @@ func line(rec *benchfmt.Result) (Line, error) {
 	return l, nil
 }
 
-// A Summary is what several rounds have in common.
+// A Summary describes the values of several rounds.
 type Summary struct {
 	Rounds           int
 	Median, Min, Max float64
 	Low, High        float64 // quartiles
 }
 
-// Summarize of no values has Rounds 0.
+// Summarize returns a Summary with Rounds 0 if there are no values.
 func Summarize(values []float64) Summary {
 	if len(values) == 0 {
 		return Summary{}
@@ -179,7 +178,7 @@ func Summarize(values []float64) Summary {
 	}
 }
 
-// Quantile interpolates between the two sorted values that q lies between.
+// Quantile interpolates between the two sorted values on either side of q.
 func Quantile(sorted []float64, q float64) float64 {
 	at := q * float64(len(sorted)-1)
 	i := int(at)
@@ -189,13 +188,13 @@ func Quantile(sorted []float64, q float64) float64 {
 	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }
 
-// A Table is lines by case and server.
+// A Table holds lines by case and server.
 type Table struct {
-	Cases, Servers []string // in the order in which they first came
+	Cases, Servers []string // in order of their first line
 	lines          map[[2]string][]Line
 }
 
-// Tabulate sorts lines into a table.
+// Tabulate builds a table of lines.
 func Tabulate(lines []Line) *Table {
 	t := &Table{lines: make(map[[2]string][]Line)}
 	for _, l := range lines {
@@ -211,10 +210,10 @@ func Tabulate(lines []Line) *Table {
 	return t
 }
 
-// Lines are those of one case and server: its rounds.
+// Lines returns the rounds of one case and server.
 func (t *Table) Lines(name, server string) []Line { return t.lines[[2]string{name, server}] }
 
-// Values are the rounds' figures in one unit.
+// Values returns the figures of the rounds in one unit.
 func (t *Table) Values(name, server, unit string) []float64 {
 	var values []float64
 	for _, l := range t.Lines(name, server) {
