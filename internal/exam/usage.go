@@ -10,7 +10,7 @@ import (
 )
 
 // SustainedCPU returns the share of d in which the server wants a CPU. A server that
-// spins never stops. Another one may seem to spin on a busy machine, so SustainedCPU
+// spins never sleeps. Another one may seem to spin on a busy machine, so SustainedCPU
 // measures up to three times and returns a low share if there is one.
 func (s *Session) SustainedCPU(d time.Duration) (wanted float64) {
 	for range 3 {
@@ -22,19 +22,31 @@ func (s *Session) SustainedCPU(d time.Duration) (wanted float64) {
 }
 
 // CPUShare measures how much of one CPU the server uses during d, and how much it would
-// use on a machine that has nothing else to do: it adds the time that the server waits
-// for a CPU.
+// use on a machine that has nothing else to do. For that it adds the time that the
+// server waits for a CPU. The kernel adds up that time only when the wait ends, so a
+// server that is not once seen asleep counts as one that wants all of a CPU.
 func (s *Session) CPUShare(d time.Duration) (used, wanted float64) {
+	const (
+		interval = 10 * time.Millisecond // between two looks
+		enough   = 10                    // looks, for a verdict on a server that never sleeps
+	)
 	cpu, waited := s.Server.CPUTime()
 	begin := time.Now()
-	select {
-	case <-time.After(d):
-	case <-s.Ctx.Done():
+	looks, awake := 0, 0
+	for time.Since(begin) < d && s.Ctx.Err() == nil {
+		if looks++; !s.threadsAre(Sleeping) {
+			awake++
+		}
+		time.Sleep(min(interval, max(d-time.Since(begin), 0)))
 	}
 	cpu2, waited2 := s.Server.CPUTime()
 	took := float64(time.Since(begin))
 	used = float64(cpu2-cpu) / took
-	return used, used + float64(waited2-waited)/took
+	wanted = used + float64(waited2-waited)/took
+	if awake == looks && looks >= enough {
+		wanted = max(wanted, 1)
+	}
+	return used, wanted
 }
 
 // PeakMemory samples the server's resident memory until the check ends. It returns a

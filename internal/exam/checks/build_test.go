@@ -24,7 +24,13 @@ type workshop struct {
 }
 
 func newWorkshop(t *testing.T) *workshop {
-	w := &workshop{root: examtest.Root(t), bin: t.TempDir(), sources: t.TempDir(), replace: make(map[string]string)}
+	// In bin, programs survive until the next run, and the go command links only
+	// those that have changed.
+	bin := filepath.Join(examtest.Root(t), "bin", "wrong")
+	w := &workshop{root: examtest.Root(t), bin: bin, sources: filepath.Join(bin, "sources"), replace: make(map[string]string)}
+	if err := os.MkdirAll(w.sources, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	w.build = sync.OnceValue(func() error {
 		overlay := filepath.Join(w.sources, "overlay.json")
 		text, err := json.Marshal(map[string]any{"Replace": w.replace})
