@@ -39,7 +39,7 @@ func (c *Client) nextPattern(chunk []byte) { pattern(chunk, c.id, c.Sent) }
 func (c *Client) offer(n int, fill func(chunk []byte), stuck func() bool) (int, error) {
 	buf := make([]byte, 64<<10)
 	sent, last := 0, time.Now()
-	timesStuck := 0
+	timesStuck, extensions := 0, 0
 	for sent < n {
 		chunk := buf[:min(len(buf), n-sent)]
 		fill(chunk)
@@ -50,7 +50,7 @@ func (c *Client) offer(n int, fill func(chunk []byte), stuck func() bool) (int, 
 		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
 			return sent, PlainError(err)
 		case m > 0:
-			last, timesStuck = time.Now(), 0
+			last, timesStuck, extensions = time.Now(), 0, 0
 			continue // slow, not stalled
 		}
 		if timesStuck++; !stuck() {
@@ -60,8 +60,14 @@ func (c *Client) offer(n int, fill func(chunk []byte), stuck func() bool) (int, 
 		if c.Window() > 0 {
 			limit = ReplyTimeout // too little room for TCP to use it at once: that takes 0.2 s or more
 		}
-		if timesStuck == 3 || time.Since(last) >= limit {
+		switch {
+		case timesStuck == 3:
 			return sent, nil
+		case time.Since(last) < limit:
+		case extensions == maxExtensions || !c.delayed():
+			return sent, nil
+		default:
+			last, extensions = time.Now(), extensions+1
 		}
 	}
 	return sent, nil

@@ -27,10 +27,17 @@ func (s *Session) delayed() bool {
 	if len(s.Server.Processes()) == 0 || s.threadsAre(Sleeping) {
 		return false
 	}
-	_, before := s.Server.CPUTime()
+	used, waited := s.Server.CPUTime()
+	begin := time.Now()
 	time.Sleep(delaySample)
-	_, after := s.Server.CPUTime()
-	return after-before >= minDelay
+	took := time.Since(begin)
+	usedNow, waitedNow := s.Server.CPUTime()
+	if waitedNow-waited >= minDelay {
+		return true
+	}
+	// A wait that has not ended yet is not part of that time. While it lasts, the
+	// server is neither asleep nor does it use the CPU.
+	return !s.threadsAre(Sleeping) && usedNow-used < took-minDelay
 }
 
 // Await polls done until it returns true, for d. A server that waits for a CPU

@@ -70,7 +70,7 @@ func receiveOwed(s *exam.Session, c *exam.Client, d time.Duration, pace func()) 
 	}
 	if err := c.AwaitEOF(d); err != nil {
 		s.Usually = "read(2) returned 0, or would have: the loop did not call it again, nor close(2)"
-		if s.Server.Doing() == "running" {
+		if s.SustainedCPU(leakWatch) >= exam.SpinningCPU {
 			s.Usually = "read(2) returns 0, which is not an error, and the loop keeps calling it: it is time for close(2)"
 		}
 		return fmt.Errorf("all of it, and then no EOF: %w", exam.SilenceFor(err, d))
