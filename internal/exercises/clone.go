@@ -2,6 +2,7 @@ package exercises
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -21,21 +22,30 @@ func (s *session) warnOfGit(out io.Writer) {
 	}
 }
 
-// tracked names the first main.go that git tracks in this clone, if any. It
-// searches the index for the name, because git need not be installed. The
-// index, gitformat-index(5), contains each name in full up to version 3 and
-// ends it with a zero byte.
+// tracked names the first main.go that git tracks in this clone, if any. It reads
+// the index, because git need not be installed: gitformat-index(5). An entry ends
+// with its stage, which is not 0 in a conflict, the length of the name, the name,
+// and a zero byte. Version 4 shortens names, and nothing is found.
 func (s *session) tracked() string {
 	index, err := os.ReadFile(filepath.Join(s.gitFolder(), "index"))
 	if err != nil {
 		return ""
 	}
 	for _, e := range s.exercises {
-		if name := e.path("main.go"); bytes.Contains(index, []byte(name+"\x00")) {
-			return name
+		name := e.path("main.go")
+		for stage := range 4 {
+			if bytes.Contains(index, indexEntry(stage, name)) {
+				return name
+			}
 		}
 	}
 	return ""
+}
+
+// indexEntry returns the end of an entry of the index.
+func indexEntry(stage int, name string) []byte {
+	end := binary.BigEndian.AppendUint16(nil, uint16(stage<<12|len(name)))
+	return append(end, name+"\x00"...)
 }
 
 // isMerging tells whether git waits for a conflict to be resolved.

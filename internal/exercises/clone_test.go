@@ -49,7 +49,7 @@ func TestUpdateOfOlderClone(t *testing.T) {
 		{"committed, advice first", fakeSolution, "git commit -qam solved && " + untrack + " && " + pull, fakeSolution},
 		{"pull refused", fakeSolution, "! " + pull + " && " + untrack + " && " + pull, fakeSolution},
 		{"conflict", fakeSolution, "git commit -qam solved && ! " + pull + " && " + untrack, fakeSolution},
-		{"stash", fakeSolution, "git stash -q && " + pull + " && ! git stash pop && " + untrack + " || true", fakeSolution},
+		{"stash", fakeSolution, "git stash -q && " + pull + " && ! git stash pop && { " + untrack + " || true; }", fakeSolution},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -87,13 +87,13 @@ func TestConflictIsExplained(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	f.write(mine, fakeSolution)
-	f.write(".git/index", "DIRC…\x00"+mine+"\x00…")
+	f.write(".git/index", string(indexEntry(1, mine)))
 	if out := f.run(0, "check", "2"); strings.Contains(out, "git tracks") {
 		t.Errorf("without a conflict, check warns:\n%s", out)
 	}
 	f.write(".git/MERGE_HEAD", "")
 	f.expect(0, "check 2", "git tracks "+mine, untrack, "Passed.")
-	f.write("elsewhere/index", "DIRC…\x00"+mine+"\x00…")
+	f.write("elsewhere/index", string(indexEntry(0, mine)))
 	f.expect(0, "list", "git tracks "+mine)
 	os.RemoveAll(filepath.Join(f.root, ".git"))
 	f.write(".git", "gitdir: elsewhere\n")
