@@ -273,7 +273,7 @@ func (s *session) explain(e *exercise, o *outcome) error {
 	case o.BuildError != "":
 		s.say("Build error: there is nothing to grade yet. The compiler reports:")
 		fmt.Fprintf(s.out, "\n%s\n\n", o.BuildError)
-		s.advise("correct", e.path("main.go"), "start over", fmt.Sprintf("make reset %s  (keeps your text)", e.N()))
+		s.advise("correct", e.path("main.go"), "restart", fmt.Sprintf("make reset %s  (keeps your text)", e.N()))
 	case o.Report.Status == exam.StatusNeverListened:
 		s.say("It could not be graded: %s", o.Report.Problem)
 		if o.Report.Output != "" {

@@ -47,7 +47,10 @@ func create(file string, text []byte) error {
 		return err
 	}
 	_, err = f.Write(text)
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(file)
+	}
+	return err
 }
 
 // hint shows the next hint, or all of them if the last one was shown before.
