@@ -128,25 +128,25 @@ beyond: ## HAProxy in front of servers on 127.0.0.2, .3 and .4: chapter 07 [ADDR
 	echo "HAProxy: at 127.0.0.1:$(lastword $(subst :, ,$(ADDR))); Ctrl-C ends it"; trap 'sleep 0.1' INT; \
 	PORT=$(lastword $(subst :, ,$(ADDR))) haproxy -f ../beyond/haproxy.cfg || test $$? -gt 128
 
-exercises: bin/exercises ## the exercises, and how far you are
+exercises: bin/exercises ## list the exercises with their state
 	@bin/exercises list
 
 exercise: bin/exercises ## grade one: N=07; in any language: N=07 SERVER="./a.out {port}"
 	@trap 'sleep 0.1' INT; bin/exercises check $(N) $(if $(SERVER),-- $(SERVER))
 
-hint: bin/exercises ## the next hint of an exercise: N=07
+hint: bin/exercises ## show the next hint of an exercise: N=07
 	@bin/exercises hint $(N)
 
-solution: bin/exercises ## its solution, once you have passed it: N=07 [FORCE=1]
+solution: bin/exercises ## show the solution, once yours has passed: N=07 [FORCE=1]
 	@bin/exercises solution $(if $(FORCE),-force) $(N)
 
-diff: bin/exercises ## an exercise against its step, a big hint: N=07; once passed, against ours
+diff: bin/exercises ## compare your main.go with its step, a big hint: N=07; after a pass, with ours
 	@bin/exercises diff $(N)
 
-reset: bin/exercises ## begin an exercise anew: N=07; what you wrote is kept
+reset: bin/exercises ## start an exercise over: N=07; your text is kept
 	@bin/exercises reset $(N)
 
-watch: bin/exercises ## grade an exercise each time that you save it [N=07]
+watch: bin/exercises ## grade an exercise each time you save it [N=07]
 	@trap 'sleep 0.1' INT; bin/exercises watch $(N) || test $$? -gt 128
 
 bin/exercises:

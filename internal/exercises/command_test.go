@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +17,8 @@ import (
 	"epoll-step-by-step/internal/exam"
 )
 
-// The command is tried on a tree of its own, with two small exercises. Their
-// servers are correct, but for one line.
+// These tests run the command on a tree of their own with two small exercises.
+// One line of the starter is wrong.
 const fakeServer = `package main
 
 import (
@@ -51,7 +52,7 @@ func main() {
 
 var (
 	fakeStarter  = fmt.Sprintf(fakeServer, "log.Fatal")
-	fakeSolution = fmt.Sprintf(fakeServer, "// CHANGED: it is one client's\n\t\t\t\tlog.Print")
+	fakeSolution = fmt.Sprintf(fakeServer, "// CHANGED: one client's error ends one client\n\t\t\t\tlog.Print")
 )
 
 const fakeReadme = `# %s · %s
@@ -64,7 +65,7 @@ const fakeReadme = `# %s · %s
 
 <details><summary>Hint 1: a nudge</summary>
 
-The first hint is a line that is so long that it has to be broken anew if the
+The first hint is a line that is so long that it must be broken again if the
 terminal has sixty columns.
 
 </details>
@@ -92,7 +93,6 @@ func newFake(t *testing.T) fake {
 	f.write("step1-fake/main.go", fakeSolution)
 	for name, title := range map[string]string{"02-die": "It dies", "05-die-again": "It dies again"} {
 		f.write("exercises/"+name+"/README.md", fmt.Sprintf(fakeReadme, name[:2], title))
-		f.write("exercises/"+name+"/main.go", fakeStarter)
 		f.write("exercises/"+name+"/starter/main.go", fakeStarter)
 		f.write("exercises/"+name+"/solution/main.go", fakeSolution)
 	}
@@ -119,25 +119,25 @@ func (f fake) read(name string) string {
 	return string(text)
 }
 
-// run calls the command and returns what it prints.
+// run runs the command and returns its output.
 func (f fake) run(code int, args ...string) string {
 	f.Helper()
 	var out bytes.Buffer
-	s := &session{root: f.root, out: &out, err: &out}
+	s := &session{usage: "usage: exercises list", root: f.root, out: &out, err: &out}
 	s.style.Width = 200
 	if got := s.run(f.Context(), args); got != code {
-		f.Errorf("%q: exit code %d, want %d; it said\n%s", args, got, code, out.String())
+		f.Errorf("%q: exit code %d, want %d; its output:\n%s", args, got, code, out.String())
 	}
 	return out.String()
 }
 
-// says calls the command and wants each of these texts in what it prints.
-func (f fake) says(code int, args string, want ...string) {
+// expect runs the command and wants each of these texts in its output.
+func (f fake) expect(code int, args string, want ...string) {
 	f.Helper()
 	out := f.run(code, strings.Fields(args)...)
 	for _, w := range want {
 		if !strings.Contains(out, w) {
-			f.Errorf("%s: it does not say %q; it said\n%s", args, w, out)
+			f.Errorf("%s: %q is missing; its output:\n%s", args, w, out)
 		}
 	}
 }
@@ -147,25 +147,25 @@ const mine = "exercises/02-die/main.go"
 func TestFromStarterToPass(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	f.says(0, "list", "02-die             not begun", "15 min  It dies", "0 of 2 passed", "make exercise N=02")
-	f.says(1, "check 2", "FAIL  DIED_ON_RESET", "PASS  NO_REPLY", "This failure is expected: it is your task",
+	f.expect(0, "list", "02-die             not begun", "15 min  It dies", "0 of 2 passed", "make exercise N=02")
+	f.expect(1, "check 2", mine+" is yours now: a copy of the starter\n", "FAIL  DIED_ON_RESET", "PASS  NO_REPLY", "This failure is expected: it is your task",
 		"exercises/02-die/README.md", "make hint N=02  (3 of 3 left)")
 
 	f.write(mine, strings.Replace(fakeStarter, "err :=", "err =", 1))
-	f.says(2, "check 02-die", "Build error", "exercises/02-die/main.go:", "undefined: err", "make reset N=02")
-	f.says(0, "list", "02-die             begun")
+	f.expect(2, "check 02-die", "Build error", "exercises/02-die/main.go:", "undefined: err", "make reset N=02")
+	f.expect(0, "list", "02-die             begun")
 
-	f.write(mine, strings.Replace(fakeStarter, "log.Fatal(err)\n\t\t\t}", "log.Fatal(err) // so?\n\t\t\t}", 1))
-	f.says(1, "check 2", "Not yet: DIED_ON_RESET.", "make hint N=02")
+	f.write(mine, strings.Replace(fakeStarter, "log.Fatal(err)\n\t\t\t}", "log.Fatal(err) // why?\n\t\t\t}", 1))
+	f.expect(1, "check 2", "Not yet: DIED_ON_RESET.", "make hint N=02")
 
 	f.write(mine, strings.Replace(fakeSolution, "log.Fatal(err)", "log.Fatalln(err)", 1))
-	f.says(0, "check 02", "Passed.", "compare   make solution N=02", "next      make exercise N=05  (It dies again)")
-	f.says(0, "list", "02-die             passed  ", "1 of 2 passed", "make exercise N=05")
-	f.says(0, "diff 2", "a/step1-fake/main.go", "+\t\tlog.Fatalln(err)", "a/exercises/02-die/main.go", "b/exercises/02-die/solution/main.go")
+	f.expect(0, "check 02", "Passed.", "compare   make solution N=02", "next      make exercise N=05  (It dies again)")
+	f.expect(0, "list", "02-die             passed  ", "1 of 2 passed", "make exercise N=05")
+	f.expect(0, "diff 2", "a/step1-fake/main.go", "+\t\tlog.Fatalln(err)", "a/exercises/02-die/main.go", "b/exercises/02-die/solution/main.go")
 
 	f.write(mine, fakeSolution)
-	f.says(0, "list", "passed, changed since")
-	f.says(0, "solution 2", "exercises/02-die/solution/main.go", "No difference")
+	f.expect(0, "list", "passed, changed since")
+	f.expect(0, "solution 2", "exercises/02-die/solution/main.go", "No difference")
 }
 
 func TestBrokenOnTheWay(t *testing.T) {
@@ -174,21 +174,21 @@ func TestBrokenOnTheWay(t *testing.T) {
 	f.write(mine, strings.NewReplacer("import (", "import (\n\"os/signal\"\n\"syscall\"",
 		"flag.Parse()", "signal.Ignore(syscall.SIGTERM)\nflag.Parse()").Replace(fakeSolution))
 	f.write("exercises/02-die/README.md", strings.Replace(f.read("exercises/02-die/README.md"), "`NO_REPLY`", "`IGNORES_SIGTERM`", 1))
-	f.says(1, "check 2", "DIED_ON_RESET passes now", "IGNORES_SIGTERM passed before the change")
+	f.expect(1, "check 2", "DIED_ON_RESET passes now", "IGNORES_SIGTERM passed before the change")
 }
 
 func TestHintOrder(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	f.says(0, "hint 2", "Hint 1 of 3: a nudge", "2 left: make hint N=02")
-	f.says(0, "hint 2", "Hint 2 of 3: where to read", "1 left")
-	f.says(0, "hint 2", "Hint 3 of 3: the shape", "    for err := range third {\n    }", "There are no more")
-	f.says(0, "hint 2", "Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3", "There are no more")
-	f.says(0, "hint 5", "Hint 1 of 3")
+	f.expect(0, "hint 2", "Hint 1 of 3: a nudge", "2 left: make hint N=02")
+	f.expect(0, "hint 2", "Hint 2 of 3: where to read", "1 left")
+	f.expect(0, "hint 2", "Hint 3 of 3: the shape", "    for err := range third {\n    }", "This was the last one")
+	f.expect(0, "hint 2", "Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3", "This was the last one")
+	f.expect(0, "hint 5", "Hint 1 of 3")
 	if out := f.run(0, "hint", "5"); strings.Contains(out, "Hint 1") || strings.Contains(out, "Hint 3") {
-		t.Errorf("the second hint comes alone; it said\n%s", out)
+		t.Errorf("the second hint comes alone; its output:\n%s", out)
 	}
-	f.says(0, "list -json", `"hints_shown": 3`)
+	f.expect(0, "list -json", `"hints_shown": 3`)
 }
 
 func TestSolutionIsClosedBeforeAPass(t *testing.T) {
@@ -197,8 +197,8 @@ func TestSolutionIsClosedBeforeAPass(t *testing.T) {
 	if out := f.run(1, "solution", "2"); strings.Contains(out, "CHANGED") {
 		t.Errorf("it shows the solution:\n%s", out)
 	}
-	f.says(1, "solution 2", "make solution N=02 FORCE=1")
-	f.says(0, "solution 2 -force", "exercises/02-die/solution/main.go", "+\t\t\t\t// CHANGED")
+	f.expect(1, "solution 2", "make solution N=02 FORCE=1")
+	f.expect(0, "solution 2 -force", "exercises/02-die/solution/main.go", "+\t\t\t\t// CHANGED")
 	if out := f.run(0, "diff", "2"); strings.Contains(out, "solution") {
 		t.Errorf("diff shows the solution:\n%s", out)
 	}
@@ -207,12 +207,13 @@ func TestSolutionIsClosedBeforeAPass(t *testing.T) {
 func TestResetKeepsEverything(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	f.says(0, "reset 2", "as it came")
+	f.expect(0, "reset 2", mine+" is yours now")
+	f.expect(0, "reset 2", mine+" is the starter")
 	f.write(mine+".bak-2", "not to be touched")
 	for i, text := range []string{"first", "second"} {
 		f.write(mine, text)
 		backup := mine + []string{".bak-1", ".bak-3"}[i]
-		f.says(0, "reset 2", "kept as "+backup)
+		f.expect(0, "reset 2", "kept as "+backup)
 		if got := f.read(backup); got != text {
 			t.Errorf("%s has %q, want %q", backup, got, text)
 		}
@@ -223,16 +224,70 @@ func TestResetKeepsEverything(t *testing.T) {
 	if got := f.read(mine + ".bak-2"); got != "not to be touched" {
 		t.Errorf("a backup was written over: %q", got)
 	}
-	os.Remove(filepath.Join(f.root, mine))
-	f.says(2, "check 2", "make reset N=02")
-	f.says(0, "list", "main.go is missing")
-	f.says(0, "reset 2", "as it came")
-	if f.read(mine) != fakeStarter {
-		t.Errorf("a missing main.go did not come back")
+}
+
+// Until the first grading there is no main.go, and every command copes with that.
+func TestBeforeMainExists(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	f.write("exercises/05-die-again/README.md", strings.Replace(f.read("exercises/05-die-again/README.md"), "step 1", "all", 1))
+	f.expect(0, "list", "02-die             not begun")
+	f.expect(0, "hint 2", "Hint 1 of 3")
+	f.expect(0, "diff 2", "a/step1-fake/main.go", "b/exercises/02-die/starter/main.go")
+	f.expect(0, "diff 5", "exercises/05-die-again/main.go does not exist yet", "make exercise N=05")
+	f.expect(1, "solution 2", "FORCE=1")
+	f.expect(0, "solution -force 2", "differs from the starter", "a/exercises/02-die/starter/main.go")
+	f.expect(1, "check -all", "02-die             not begun", "0 of 2 passed")
+	if _, err := os.Stat(filepath.Join(f.root, mine)); err == nil {
+		t.Errorf("%s exists: only check, watch and reset may make it", mine)
 	}
 }
 
-// A server in any language counts, whatever main.go is.
+func TestBeginOverwritesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	s := &session{root: f.root, out: io.Discard, err: io.Discard}
+	if err := s.load(); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "package main\n"} {
+		f.write(mine, text)
+		if err := s.begin(s.exercises[0]); err != nil {
+			t.Error(err)
+		}
+		if got := f.read(mine); got != text {
+			t.Errorf("main.go was %q and is %q", text, got)
+		}
+	}
+	// A link that leads nowhere is the learner's, too.
+	os.Remove(filepath.Join(f.root, mine))
+	if err := os.Symlink("elsewhere.go", filepath.Join(f.root, mine)); err != nil {
+		t.Fatal(err)
+	}
+	f.expect(2, "check 2", "main.go")
+	if _, err := os.Lstat(filepath.Join(f.root, "exercises/02-die/elsewhere.go")); err == nil {
+		t.Errorf("check wrote through a link")
+	}
+}
+
+func TestMissingStarter(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	os.Remove(filepath.Join(f.root, "exercises/02-die/starter/main.go"))
+	for _, command := range []string{"check 2", "check -json 2", "watch 2", "reset 2"} {
+		f.expect(2, command, "exercises/02-die/starter/main.go cannot be read", "git checkout -- exercises/02-die/starter/main.go")
+	}
+	f.expect(0, "list", "02-die             not begun")
+	f.expect(0, "hint 2", "Hint 1 of 3")
+	f.write(mine, fakeSolution)
+	f.expect(0, "check 2", "Passed.")
+	f.expect(2, "reset 2", "starter/main.go cannot be read")
+	if f.read(mine) != fakeSolution {
+		t.Errorf("a reset without a starter changed main.go")
+	}
+}
+
+// A pass of a server in another language counts, although main.go is the starter.
 func TestServerInPlaceOfMain(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -242,14 +297,17 @@ func TestServerInPlaceOfMain(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	f.says(2, "check 2 -- /bin/false {port}", "It could not be graded", "nobody listens")
-	f.says(0, "check 2 -- "+bin+" -addr 127.0.0.1:{port}", "Passed.")
-	f.says(0, "list", "02-die             passed  ")
-	f.says(1, "check -all", "02-die             passed\n", "1 of 2 passed")
-	f.says(0, "solution 2", "CHANGED")
+	f.expect(2, "check 2 -- /bin/false {port}", "It could not be graded", "nobody listens")
+	f.expect(0, "check 2 -- "+bin+" -addr 127.0.0.1:{port}", "Passed.")
+	f.expect(0, "list", "02-die             passed  ")
+	f.expect(1, "check -all", "02-die             passed\n", "1 of 2 passed")
+	f.expect(0, "solution 2", "CHANGED")
+	if _, err := os.Stat(filepath.Join(f.root, mine)); err == nil {
+		t.Errorf("%s exists, although only another server was graded", mine)
+	}
 }
 
-func TestWhatRemains(t *testing.T) {
+func TestRemaining(t *testing.T) {
 	report := func(verdicts ...exam.Verdict) *exam.Report {
 		r := &exam.Report{Status: exam.StatusGraded}
 		for i, v := range verdicts {
@@ -261,16 +319,16 @@ func TestWhatRemains(t *testing.T) {
 		about    string
 		verdicts []exam.Verdict
 		want     string
-		says     string
+		summary  string
 		verdict  error
 	}{
 		{"A", []exam.Verdict{exam.Pass, exam.Pass}, "", "passed", nil},
 		{"A", []exam.Verdict{exam.Fail, exam.Pass}, "Not yet: A.", "failed: A", errFailed},
-		{"A", []exam.Verdict{exam.Error, exam.Fail}, "Not yet: A. And B passed before the change.", "failed: B; no verdict: A", errFailed},
+		{"A", []exam.Verdict{exam.Error, exam.Fail}, "Not yet: A. B passed before the change.", "failed: B; no verdict: A", errFailed},
 		{"A", []exam.Verdict{exam.Pass, exam.Fail}, "A passes now. But another promise is broken: B passed before the change.", "failed: B", errFailed},
 		{"A B", []exam.Verdict{exam.Pass, exam.Pass, exam.Fail}, "A B pass now. But another promise is broken: C passed before the change.", "failed: C", errFailed},
 		{"", []exam.Verdict{exam.Pass, exam.Fail}, "Not yet: B passed before the change.", "failed: B", errFailed},
-		{"A", []exam.Verdict{exam.Skip, exam.Pass}, "All that could be tried is passed. Not tried: A (lacks it).",
+		{"A", []exam.Verdict{exam.Skip, exam.Pass}, "Every check that could be tried passed. Not tried: A (lacks it).",
 			"not tried: A (lacks it)", errNotGraded},
 		{"A", []exam.Verdict{exam.Skip, exam.Fail}, "Not yet: B passed before the change. Not tried: A (lacks it).",
 			"failed: B; not tried: A (lacks it)", errFailed},
@@ -284,8 +342,8 @@ func TestWhatRemains(t *testing.T) {
 				t.Errorf("%v: remaining %q, want %q", tt, got, tt.want)
 			}
 		}
-		if got := o.word(); got != tt.says {
-			t.Errorf("%v: in a word %q, want %q", tt, got, tt.says)
+		if got := o.summary(); got != tt.summary {
+			t.Errorf("%v: summary %q, want %q", tt, got, tt.summary)
 		}
 		if got := o.verdict(); got != tt.verdict {
 			t.Errorf("%v: verdict %v, want %v", tt, got, tt.verdict)
@@ -296,22 +354,22 @@ func TestWhatRemains(t *testing.T) {
 func TestMisusedCommand(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	f.says(2, "check 77", "there is no exercise 77; the nearest is 05-die-again")
-	f.says(2, "hint 3", "the nearest is 02-die")
-	f.says(2, "check half-close", `no exercise "half-close"; there are 02-die 05-die-again`)
-	f.says(2, "check", "which exercise?", "make exercises")
-	f.says(2, "check 2 5", "one exercise at a time")
-	f.says(2, "solve 2", `"solve 2" is nothing that can be done here`, "usage:")
-	f.says(2, "", "usage:")
-	f.says(2, "list -colour", "flag provided but not defined")
-	f.says(0, "-help", "usage:")
-	f.says(1, "check exercises/02-die/", "This failure is expected")
+	f.expect(2, "check 77", "there is no exercise 77; the nearest is 05-die-again")
+	f.expect(2, "hint 3", "the nearest is 02-die")
+	f.expect(2, "check half-close", `no exercise "half-close": say its number, for example N=02`, "make exercises")
+	f.expect(2, "check", "the number of the exercise is missing: say N=07", "make exercises")
+	f.expect(2, "check 2 5", "one exercise at a time")
+	f.expect(2, "solve 2", `there is no command "solve 2"`, "usage:")
+	f.expect(2, "", "usage:")
+	f.expect(2, "list -colour", "flag provided but not defined")
+	f.expect(0, "-help", "usage:")
+	f.expect(1, "check exercises/02-die/", "This failure is expected")
 	f.write("exercises/.progress", "{")
-	f.says(2, "list", "exercises/.progress cannot be read")
+	f.expect(2, "list", "exercises/.progress cannot be read")
 	f.write("exercises/.progress", "{}")
 	f.write("exercises/07-no-table/README.md", "# 07 · Nothing\n")
-	f.says(0, "list", "exercises/07-no-table/README.md: no table", "02-die")
-	f.says(2, "check 7", "exercises/07-no-table/README.md: no table")
+	f.expect(0, "list", "exercises/07-no-table/README.md: no table", "02-die")
+	f.expect(2, "check 7", "exercises/07-no-table/README.md: no table")
 }
 
 func TestJSON(t *testing.T) {
@@ -322,6 +380,7 @@ func TestJSON(t *testing.T) {
 	if len(rows) != 2 || rows[0].Exercise != "02-die" || rows[0].State != notBegun || rows[1].Minutes != 15 {
 		t.Errorf("list -json: %+v", rows)
 	}
+	f.write(mine, fakeStarter)
 	var one outcome
 	decode(t, f.run(1, "check", "2", "-json"), &one)
 	if one.Passed || one.State != notBegun || one.Report == nil || len(one.Report.Results) != 2 {
@@ -335,7 +394,7 @@ func TestJSON(t *testing.T) {
 		t.Errorf("check -all -json: %+v", all)
 	}
 	f.write("exercises/05-die-again/main.go", fakeStarter)
-	f.says(1, "check -all", "02-die             passed", "05-die-again       not begun", "1 of 2 passed")
+	f.expect(1, "check -all", "02-die             passed", "05-die-again       not begun", "1 of 2 passed")
 }
 
 func decode(t *testing.T, text string, into any) {
@@ -364,7 +423,7 @@ func TestSixtyColumns(t *testing.T) {
 	f := newFake(t)
 	for _, args := range [][]string{{"list"}, {"hint", "2"}, {"check", "2"}, {"solution", "2"}} {
 		var out bytes.Buffer
-		s := &session{root: f.root, out: &out, err: &out}
+		s := &session{usage: "usage: exercises list", root: f.root, out: &out, err: &out}
 		s.run(t.Context(), append(args, "-width", "60"))
 		for line := range strings.Lines(out.String()) {
 			if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 60 {
@@ -389,33 +448,46 @@ func TestReflow(t *testing.T) {
 	}
 }
 
-// A screen can be read while it is written to.
+// A screen is the output of a command that is still running.
 type screen struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu      sync.Mutex
+	text    bytes.Buffer
+	changed chan struct{} // has a value after a Write
 }
+
+func newScreen() *screen { return &screen{changed: make(chan struct{}, 1)} }
 
 func (s *screen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
 	return s.text.Write(p)
 }
 
-// await waits for a text, and takes all up to its end off the screen.
+// await waits for a text and removes everything up to its end.
 func (s *screen) await(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	limit := time.After(5 * time.Minute) // only so that a defect shows the output
+	for {
 		s.mu.Lock()
 		i := bytes.Index(s.text.Bytes(), []byte(text))
 		if i >= 0 {
 			s.text.Next(i + len(text))
 		}
+		output := s.text.String()
 		s.mu.Unlock()
 		if i >= 0 {
 			return
 		}
+		select {
+		case <-s.changed:
+		case <-limit:
+			t.Fatalf("watch does not print %q; its output:\n%s", text, output)
+		}
 	}
-	t.Fatalf("watch does not say %q; it said\n%s", text, s.text.String())
 }
 
 func TestWatch(t *testing.T) {
@@ -427,13 +499,14 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer typed.Close()
-	var seen screen
-	s := &session{root: f.root, in: keyboard, out: &seen, err: &seen}
+	seen := newScreen()
+	s := &session{root: f.root, in: keyboard, out: seen, err: seen}
 	s.style.Width = 60
 	code := make(chan int)
 	go func() { code <- s.run(ctx, []string{"watch"}) }()
 
 	const prompt = "q (quit): "
+	seen.await(t, mine+" is yours now")
 	seen.await(t, "02-die: It dies\n")
 	seen.await(t, "This failure is expected")
 	seen.await(t, prompt)
@@ -441,7 +514,7 @@ func TestWatch(t *testing.T) {
 	seen.await(t, "saved at")
 	seen.await(t, "Build error")
 	seen.await(t, prompt)
-	os.Remove(filepath.Join(f.root, mine)) // as some editors do for a moment
+	os.Remove(filepath.Join(f.root, mine)) // some editors do this before they write
 	f.write(mine, fakeSolution)
 	seen.await(t, "Passed.")
 	seen.await(t, prompt) // it stays
@@ -452,6 +525,7 @@ func TestWatch(t *testing.T) {
 	seen.await(t, "02-die: It dies\n")
 	seen.await(t, prompt)
 	fmt.Fprintln(typed, "n")
+	seen.await(t, "exercises/05-die-again/main.go is yours now")
 	seen.await(t, "05-die-again: It dies again\n")
 	cancel() // Ctrl-C while it grades
 	seen.await(t, "no longer watching")

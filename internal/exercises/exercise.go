@@ -3,6 +3,7 @@ package exercises
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,35 +15,42 @@ import (
 	"epoll-step-by-step/internal/exam/checks"
 )
 
-// An exercise is a folder NN-name. What its README says is all that is known
-// about it.
+// An exercise is a folder NN-name. Its README describes it completely.
 type exercise struct {
 	Name    string // of the folder: 07-half-close
 	Number  int
 	Title   string
-	Step    int    // whose program it starts from; 0 if it belongs to all
+	Step    int    // the step whose program it changes; 0 if it belongs to all
 	Chapter string // the link in the README's table
 
-	MustNotFail []string // what the starter fails; the first is what it is about
+	MustNotFail []string // IDs that the starter fails; the first is the subject of the exercise
 	As          exam.Profile
-	GradedBy    []string // IDs, in the order of checks.All
+	GradedBy    []string // IDs, in the order of the examiner
 	Minutes     int
 	Hints       []hint
 
 	root   string // of the repository
-	readme string // the text
+	readme string // its text
 }
 
 type hint struct{ Title, Text string }
 
-// path is a file of the exercise, as the learner sees it: relative to the root.
+// path names a file of the exercise as the learner sees it: relative to the root.
 func (e *exercise) path(file string) string { return filepath.Join("exercises", e.Name, file) }
-
-func (e *exercise) read(file string) ([]byte, error) { return os.ReadFile(e.file(file)) }
 
 func (e *exercise) file(name string) string { return filepath.Join(e.root, e.path(name)) }
 
-// N is how the learner names it in a command.
+func (e *exercise) read(file string) ([]byte, error) { return os.ReadFile(e.file(file)) }
+
+// program names the learner's program. That is the starter until main.go exists.
+func (e *exercise) program() string {
+	if _, err := os.Lstat(e.file("main.go")); errors.Is(err, fs.ErrNotExist) {
+		return "starter/main.go"
+	}
+	return "main.go"
+}
+
+// N names the exercise in a make command.
 func (e *exercise) N() string { return fmt.Sprintf("N=%02d", e.Number) }
 
 // findRoot looks for the repository here and in the folders above.
@@ -58,15 +66,15 @@ func findRoot() (string, error) {
 			return at, nil
 		}
 		if at == filepath.Dir(at) {
-			return "", fmt.Errorf("%s is not within the repository: no folder exercises beside a go.mod, here or above", dir)
+			return "", fmt.Errorf("%s is outside the repository: neither it nor a folder above it has a go.mod and a folder exercises", dir)
 		}
 	}
 }
 
 var folderName = regexp.MustCompile(`^(\d\d)-[a-z0-9-]+$`)
 
-// load reads all exercises. The error is for those that cannot be read; the
-// others are there.
+// load reads all exercises. It reports those that it cannot read and keeps the
+// others.
 func (s *session) load() error {
 	entries, err := os.ReadDir(filepath.Join(s.root, "exercises"))
 	if err != nil {
@@ -107,7 +115,7 @@ var (
 	details   = regexp.MustCompile(`(?s)<details>\s*<summary>Hint (\d): (.*?)</summary>(.*?)</details>`)
 )
 
-// parse takes the title, the table and the hints from the README.
+// parse reads the title, the table and the hints of the README.
 func (e *exercise) parse() error {
 	title := titleLine.FindStringSubmatch(e.readme)
 	if title == nil || title[1] != e.Name[:2] {
@@ -139,26 +147,26 @@ func (e *exercise) parse() error {
 		return fmt.Errorf("minutes: %w", err)
 	}
 	if len(e.GradedBy) == 0 {
-		return errors.New("graded by: want the `ID` of a check at least")
+		return errors.New("graded by: want the `ID` of at least one check")
 	}
 	if _, err := checks.Select(e.As, e.GradedBy...); err != nil {
 		return fmt.Errorf("graded by: %w", err)
 	}
 	for _, id := range e.MustNotFail {
 		if !slices.Contains(e.GradedBy, id) {
-			return fmt.Errorf("%s must not fail, and is not among \"graded by\"", id)
+			return fmt.Errorf("%s is in \"must not fail\" but not in \"graded by\"", id)
 		}
 	}
 	for i, m := range details.FindAllStringSubmatch(e.readme, -1) {
 		if m[1] != strconv.Itoa(i+1) {
-			return fmt.Errorf("hint %s comes at place %d", m[1], i+1)
+			return fmt.Errorf("hint %s stands in place %d", m[1], i+1)
 		}
 		e.Hints = append(e.Hints, hint{strings.TrimSpace(m[2]), strings.TrimSpace(m[3])})
 	}
 	return nil
 }
 
-// codes returns what stands between backquotes.
+// codes returns the texts between backquotes.
 func codes(cell string) []string {
 	var list []string
 	for _, m := range codeSpan.FindAllStringSubmatch(cell, -1) {
@@ -167,13 +175,12 @@ func codes(cell string) []string {
 	return list
 }
 
-// find takes 7, 07, 07-half-close, half-close, or the path of the folder.
+// find accepts 7, 07, 07-half-close, half-close, and the path of the folder.
 func (s *session) find(text string) (*exercise, error) {
 	name := filepath.Base(text)
 	n, err := strconv.Atoi(name)
 	isNumber := err == nil
 	var nearest *exercise
-	var names []string
 	for _, e := range s.exercises {
 		if isNumber && n == e.Number || name == e.Name || name == e.Name[3:] {
 			return e, nil
@@ -181,16 +188,15 @@ func (s *session) find(text string) (*exercise, error) {
 		if nearest == nil || max(n-e.Number, e.Number-n) < max(n-nearest.Number, nearest.Number-n) {
 			nearest = e
 		}
-		names = append(names, e.Name)
 	}
 	if isNumber {
-		return nil, fmt.Errorf("there is no exercise %d; the nearest is %s. \"make exercises\" lists them", n, nearest.Name)
+		return nil, fmt.Errorf("there is no exercise %d; the nearest is %s, and \"make exercises\" lists them all", n, nearest.Name)
 	}
-	return nil, fmt.Errorf("there is no exercise %q; there are %s", text, strings.Join(names, " "))
+	return nil, fmt.Errorf("there is no exercise %q: say its number, for example %s; \"make exercises\" lists them all", text, nearest.N())
 }
 
-// next is the first exercise behind e that is not passed, or else the first
-// one of all; nil if none is left but e.
+// next returns the first exercise after e that has not passed. Behind the last
+// exercise it continues with the first. It returns nil if all but e have passed.
 func (s *session) next(e *exercise) *exercise {
 	records, _ := s.records()
 	at := slices.Index(s.exercises, e) + 1 // 0 if e is nil
@@ -202,7 +208,7 @@ func (s *session) next(e *exercise) *exercise {
 	return nil
 }
 
-// commandFor is what to type to grade e.
+// commandFor returns the command that grades e.
 func (s *session) commandFor(e *exercise) string {
 	if e == nil {
 		return ""

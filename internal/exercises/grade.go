@@ -17,22 +17,22 @@ import (
 	"epoll-step-by-step/internal/exam/show"
 )
 
-// An outcome is what grading an exercise has come to.
+// An outcome is the result of grading an exercise.
 type outcome struct {
 	Exercise   string       `json:"exercise"`
 	Title      string       `json:"title"`
 	State      state        `json:"state"`
-	Passed     bool         `json:"passed"`                // now
-	Says       string       `json:"says"`                  // the outcome in a few words
-	Untried    []string     `json:"untried,omitempty"`     // what it is about, and was skipped
-	BuildError string       `json:"build_error,omitempty"` // what the compiler says
-	Report     *exam.Report `json:"report,omitempty"`      // without one, it was not graded
+	Passed     bool         `json:"passed"`                // by the program as it is now
+	Says       string       `json:"says"`                  // the outcome in short
+	Untried    []string     `json:"untried,omitempty"`     // the checks in MustNotFail that were skipped
+	BuildError string       `json:"build_error,omitempty"` // the output of the compiler
+	Report     *exam.Report `json:"report,omitempty"`      // nil if it was not graded
 }
 
-// build compiles a folder of the exercise: "." is the learner's. What the
-// compiler has against it is text; err is for all else.
-func (e *exercise) build(ctx context.Context, folder, bin string) (text string, err error) {
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", bin, "./"+e.path(folder))
+// build compiles the learner's main.go. It returns the output of the compiler if
+// main.go is wrong, and an error if something else is.
+func (e *exercise) build(ctx context.Context, bin string) (output string, err error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", bin, "./"+e.path("."))
 	cmd.Dir = e.root
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -42,23 +42,21 @@ func (e *exercise) build(ctx context.Context, folder, bin string) (text string, 
 	return "", err
 }
 
-// options say how the exercise is graded.
+// options says how the exercise is graded.
 func (e *exercise) options(command ...string) exam.Options {
 	selected, _ := checks.Select(e.As, e.GradedBy...) // parse has seen that they exist
 	return exam.Options{
 		Command: command,
-		Addr:    netip.MustParseAddrPort("127.0.0.1:6379"), // of a command that takes none
+		Addr:    netip.MustParseAddrPort("127.0.0.1:6379"), // of a command without {addr} and {port}
 		As:      e.As,
 		Checks:  selected,
 	}
 }
 
-// passes is stricter than the examiner: what the exercise is about must not
-// have been skipped.
+// passes is stricter than the examiner: no check in MustNotFail may be skipped.
 func (e *exercise) passes(r *exam.Report) bool { return r.Passed() && e.untried(r) == nil }
 
-// untried returns what the exercise is about and was skipped, each with the
-// reason.
+// untried returns the checks in MustNotFail that were skipped, with their reasons.
 func (e *exercise) untried(r *exam.Report) (list []string) {
 	for _, res := range r.Results {
 		if res.Verdict == exam.Skip && slices.Contains(e.MustNotFail, res.ID) {
@@ -68,13 +66,13 @@ func (e *exercise) untried(r *exam.Report) (list []string) {
 	return list
 }
 
-// grade builds main.go and has it examined; or the server that was given in
-// its place. A pass is written down.
+// grade examines the server of the command line or, without one, main.go. It
+// records a pass.
 func (s *session) grade(ctx context.Context, e *exercise) (*outcome, error) {
 	o := &outcome{Exercise: e.Name, Title: e.Title}
-	mine, err := e.read("main.go")
+	text, err := e.read(e.program())
 	if err != nil {
-		return nil, fmt.Errorf("%s cannot be read (%w): \"make reset %s\" brings the starter", e.path("main.go"), err, e.N())
+		return nil, err
 	}
 	command := s.server
 	if len(command) == 0 {
@@ -84,7 +82,7 @@ func (s *session) grade(ctx context.Context, e *exercise) (*outcome, error) {
 		}
 		defer os.RemoveAll(dir)
 		bin := filepath.Join(dir, e.Name)
-		if o.BuildError, err = e.build(ctx, ".", bin); err != nil {
+		if o.BuildError, err = e.build(ctx, bin); err != nil {
 			return nil, err
 		}
 		command = []string{bin, "-addr", "{addr}"}
@@ -100,17 +98,17 @@ func (s *session) grade(ctx context.Context, e *exercise) (*outcome, error) {
 		o.Passed = e.passes(o.Report) && !(e.isMeasured() && len(s.server) == 0 && e.untouched())
 	}
 	if o.Passed {
-		if err := s.note(e, func(r *record) { r.Passed = hash(mine) }); err != nil {
+		if err := s.note(e, func(r *record) { r.Passed = hash(text) }); err != nil {
 			return nil, err
 		}
 	}
 	records, err := s.records()
 	o.State = e.state(records[e.Name])
-	o.Says = o.word()
+	o.Says = o.summary()
 	return o, err
 }
 
-// examine prints the results as they come.
+// examine runs the examiner and prints each result as it arrives.
 func (s *session) examine(ctx context.Context, options exam.Options) (*exam.Report, error) {
 	clear := func() {
 		if s.live {
@@ -133,7 +131,26 @@ func (s *session) examine(ctx context.Context, options exam.Options) (*exam.Repo
 	return report, err
 }
 
+// check grades e. The first time, it makes main.go.
 func (s *session) check(ctx context.Context, e *exercise) error {
+	if len(s.server) == 0 {
+		if err := s.prepare(e); err != nil {
+			return err
+		}
+	}
+	return s.checkAgain(ctx, e)
+}
+
+// prepare makes main.go if it does not exist, and warns of a conflict in git.
+func (s *session) prepare(e *exercise) error {
+	if s.isMerging() {
+		s.warnOfGit(s.err)
+	}
+	return s.begin(e)
+}
+
+// checkAgain grades e, for which there is a main.go or a server.
+func (s *session) checkAgain(ctx context.Context, e *exercise) error {
 	if !s.json {
 		fmt.Fprintf(s.out, "%s\n\n", s.cut(fmt.Sprintf("%s: %s", e.Name, e.Title)))
 	}
@@ -152,7 +169,7 @@ func (s *session) check(ctx context.Context, e *exercise) error {
 	return o.verdict()
 }
 
-// verdict is the outcome as a way to end.
+// verdict returns the error that stands for the outcome.
 func (o *outcome) verdict() error {
 	switch {
 	case o.Passed:
@@ -164,10 +181,10 @@ func (o *outcome) verdict() error {
 	return errFailed
 }
 
-// checkAll grades what has been begun. What has not would fail: it is made so.
+// checkAll grades every exercise that is begun. The others have not passed.
 func (s *session) checkAll(ctx context.Context) error {
 	if len(s.server) > 0 {
-		return errors.New("a command is graded for one exercise: say its number")
+		return errors.New("check -all grades main.go only: to grade a command, say the number of one exercise")
 	}
 	records, err := s.records()
 	if err != nil {
@@ -178,8 +195,8 @@ func (s *session) checkAll(ctx context.Context) error {
 	left := 0
 	for _, e := range s.exercises {
 		o := &outcome{Exercise: e.Name, Title: e.Title, State: e.state(records[e.Name])}
-		o.Passed = o.State == passedState && e.untouched() // by a server in another language
-		if !o.Passed && o.State != notBegun && o.State != missing {
+		o.Passed = o.State == passedState && e.untouched() // a server in another language passed
+		if !o.Passed && o.State != notBegun {
 			if !s.json {
 				fmt.Fprintf(s.out, "%s\n", s.cut(fmt.Sprintf("%s: %s", e.Name, e.Title)))
 			}
@@ -193,7 +210,7 @@ func (s *session) checkAll(ctx context.Context) error {
 		if !o.Passed {
 			left++
 		}
-		o.Says = o.word()
+		o.Says = o.summary()
 		fmt.Fprintf(&table, "%-18s %s\n", e.Name, o.Says)
 		all = append(all, o)
 	}
@@ -208,8 +225,8 @@ func (s *session) checkAll(ctx context.Context) error {
 	return err
 }
 
-// word is the outcome in short.
-func (o *outcome) word() string {
+// summary returns the outcome in a few words.
+func (o *outcome) summary() string {
 	switch {
 	case o.Passed:
 		return "passed"
@@ -220,20 +237,20 @@ func (o *outcome) word() string {
 	case o.Report.Status != exam.StatusGraded:
 		return string(o.Report.Status) + ": " + o.Report.Problem
 	}
-	var said []string
+	var parts []string
 	if list := withVerdict(o.Report, exam.Fail); list != nil {
-		said = append(said, "failed: "+strings.Join(list, " "))
+		parts = append(parts, "failed: "+strings.Join(list, " "))
 	}
 	if list := withVerdict(o.Report, exam.Error); list != nil {
-		said = append(said, "no verdict: "+strings.Join(list, " "))
+		parts = append(parts, "no verdict: "+strings.Join(list, " "))
 	}
 	for _, u := range o.Untried {
-		said = append(said, "not tried: "+u)
+		parts = append(parts, "not tried: "+u)
 	}
-	return cmp.Or(strings.Join(said, "; "), string(o.State))
+	return cmp.Or(strings.Join(parts, "; "), string(o.State))
 }
 
-// failed returns the IDs of the checks that were not passed.
+// failed returns the IDs of the checks that neither passed nor were skipped.
 func failed(r *exam.Report) []string { return withVerdict(r, exam.Fail, exam.Error) }
 
 func withVerdict(r *exam.Report, verdicts ...exam.Verdict) (ids []string) {
@@ -245,7 +262,7 @@ func withVerdict(r *exam.Report, verdicts ...exam.Verdict) (ids []string) {
 	return ids
 }
 
-// explain says what to make of an outcome and what to do next.
+// explain prints what an outcome means and the commands that make sense now.
 func (s *session) explain(e *exercise, o *outcome) error {
 	hint, err := s.hintCommand(e)
 	if err != nil {
@@ -257,21 +274,21 @@ func (s *session) explain(e *exercise, o *outcome) error {
 	mine := len(s.server) == 0
 	switch {
 	case o.BuildError != "":
-		s.say("Build error: there is nothing to grade yet. The compiler says:")
+		s.say("Build error: there is nothing to grade yet. The compiler reports:")
 		fmt.Fprintf(s.out, "\n%s\n\n", o.BuildError)
-		s.advise("correct", e.path("main.go"), "or begin", fmt.Sprintf("make reset %s  (keeps your text)", e.N()))
+		s.advise("correct", e.path("main.go"), "restart", fmt.Sprintf("make reset %s  (keeps your text)", e.N()))
 	case o.Report.Status == exam.StatusNeverListened:
 		s.say("It could not be graded: %s", o.Report.Problem)
 		if o.Report.Output != "" {
-			fmt.Fprintf(s.out, "\nIt said:\n%s\n\n", o.Report.Output)
+			fmt.Fprintf(s.out, "\nIt printed:\n%s\n\n", o.Report.Output)
 		}
 	case o.Passed:
 		return s.praise(e)
 	case mine && e.untouched() && e.passes(o.Report):
-		s.say("It answers as it should, as it did before you began: main.go is as it came. What it costs is your task.")
+		s.say("main.go is still the starter. It answers correctly already: the cost of an answer is your task.")
 		s.advise("read", e.path("README.md"), "change", e.path("main.go"), "measure", measureCommand, "hint", hint)
 	case mine && e.untouched():
-		s.say("This failure is expected: it is your task. main.go is as it came.")
+		s.say("This failure is expected: it is your task. main.go is still the starter.")
 		s.advise("read", e.path("README.md"), "change", e.path("main.go"), "hint", hint)
 	default:
 		s.say("%s", e.remaining(o))
@@ -280,11 +297,11 @@ func (s *session) explain(e *exercise, o *outcome) error {
 	return nil
 }
 
-// measureCommand is for an exercise that is about cost: a clock in a test would
-// be wrong on a busy machine.
+// measureCommand measures costs for the exercise that is about them, because a
+// verdict must not depend on how busy the machine is.
 const measureCommand = "make bench RAW=1"
 
-// isMeasured tells whether a pass says only half of it. Such a starter passes.
+// isMeasured tells whether the exercise is about cost. Its starter passes.
 func (e *exercise) isMeasured() bool {
 	return len(e.MustNotFail) == 0 && strings.Contains(e.readme, measureCommand)
 }
@@ -292,7 +309,7 @@ func (e *exercise) isMeasured() bool {
 func (s *session) praise(e *exercise) error {
 	measure := ""
 	if e.isMeasured() {
-		s.say("Passed: it answers as it should. Whether it costs less is for the second command to say.")
+		s.say("Passed: it answers correctly. The second command shows whether it costs less.")
 		measure = measureCommand
 	} else {
 		s.say("Passed.")
@@ -300,13 +317,13 @@ func (s *session) praise(e *exercise) error {
 	next := s.commandFor(s.next(e))
 	s.advise("measure", measure, "compare", "make solution "+e.N(), "next", next)
 	if next == "" {
-		s.say("That was the last one: all %d are passed.", len(s.exercises))
+		s.say("That was the last one: all %d have passed.", len(s.exercises))
 	}
 	return nil
 }
 
-// remaining tells the task itself from what was broken on the way, and from what
-// could not be tried.
+// remaining says which checks of the task still fail, which others fail since the
+// change, and which were skipped.
 func (e *exercise) remaining(o *outcome) string {
 	var task, broken []string
 	for _, id := range failed(o.Report) {
@@ -321,10 +338,10 @@ func (e *exercise) remaining(o *outcome) string {
 	case len(task) > 0:
 		text = fmt.Sprintf("Not yet: %s.", strings.Join(task, " "))
 		if len(broken) > 0 {
-			text += fmt.Sprintf(" And %s passed before the change.", strings.Join(broken, " "))
+			text += fmt.Sprintf(" %s passed before the change.", strings.Join(broken, " "))
 		}
 	case len(broken) == 0:
-		text = "All that could be tried is passed."
+		text = "Every check that could be tried passed."
 	case len(e.MustNotFail) == 0 || len(o.Untried) > 0:
 		text = fmt.Sprintf("Not yet: %s passed before the change.", strings.Join(broken, " "))
 	default:

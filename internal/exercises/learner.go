@@ -9,7 +9,51 @@ import (
 	"path/filepath"
 )
 
-// hint shows the next hint; when all have been shown, all of them.
+// begin copies the starter to main.go unless main.go exists.
+func (s *session) begin(e *exercise) error {
+	if e.program() == "main.go" {
+		return nil
+	}
+	starter, err := e.readStarter()
+	if err != nil {
+		return err
+	}
+	err = create(e.file("main.go"), starter)
+	if errors.Is(err, fs.ErrExist) { // another command was faster
+		return nil
+	} else if err != nil {
+		return err
+	}
+	where := s.out
+	if s.json {
+		where = s.err
+	}
+	fmt.Fprintf(where, "%s is yours now: a copy of the starter\n", e.path("main.go"))
+	return nil
+}
+
+func (e *exercise) readStarter() ([]byte, error) {
+	starter, err := e.read("starter/main.go")
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be read: restore it, for example with \"git checkout -- %[1]s\"; %w", e.path("starter/main.go"), errors.Unwrap(err))
+	}
+	return starter, nil
+}
+
+// create writes a new file. It never overwrites one.
+func create(file string, text []byte) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(file)
+	}
+	return err
+}
+
+// hint shows the next hint, or all of them if the last one was shown before.
 func (s *session) hint(e *exercise) error {
 	if len(e.Hints) == 0 {
 		return fmt.Errorf("%s has no hints", e.path("README.md"))
@@ -29,26 +73,26 @@ func (s *session) hint(e *exercise) error {
 	if to < len(e.Hints) {
 		fmt.Fprintf(s.out, "%d left: make hint %s\n", len(e.Hints)-to, e.N())
 	} else {
-		fmt.Fprintf(s.out, "There are no more. The chapter: %s\n", filepath.Join("exercises", e.Name, e.Chapter))
+		fmt.Fprintf(s.out, "This was the last one. The chapter: %s\n", filepath.Join("exercises", e.Name, e.Chapter))
 	}
 	return s.note(e, func(r *record) { r.Hints = to })
 }
 
-// hintCommand is what to type for a hint, and how many are left.
+// hintCommand returns the command for the next hint and the number of those left.
 func (s *session) hintCommand(e *exercise) (string, error) {
 	records, err := s.records()
 	left := max(len(e.Hints)-records[e.Name].Hints, 0)
 	return fmt.Sprintf("make hint %s  (%d of %d left)", e.N(), left, len(e.Hints)), err
 }
 
-// solution shows the way from the learner's program to ours.
+// solution shows how the solution differs from the learner's program.
 func (s *session) solution(e *exercise) error {
 	passed, err := s.hasPassed(e)
 	if err != nil {
 		return err
 	}
 	if !passed && !s.force {
-		s.say("The solution opens when main.go has passed. Or now, if you would rather read than search:")
+		s.say("The solution opens when main.go has passed. To read it now, use FORCE=1:")
 		hint, err := s.hintCommand(e)
 		if err != nil {
 			return err
@@ -56,8 +100,16 @@ func (s *session) solution(e *exercise) error {
 		s.advise("grade", "make exercise "+e.N(), "hint", hint, "open", fmt.Sprintf("make solution %s FORCE=1", e.N()))
 		return errFailed
 	}
-	fmt.Fprintf(s.out, "%s, and how it differs from yours:\n\n", e.path("solution/main.go"))
-	return s.showDiff(e, e.path("main.go"), e.path("solution/main.go"))
+	fmt.Fprintf(s.out, "%s, and how it differs from %s:\n\n", e.path("solution/main.go"), e.whose())
+	return s.showDiff(e, e.path(e.program()), e.path("solution/main.go"))
+}
+
+// whose names the learner's program in a sentence.
+func (e *exercise) whose() string {
+	if e.program() == "main.go" {
+		return "yours"
+	}
+	return "the starter"
 }
 
 func (s *session) hasPassed(e *exercise) (bool, error) {
@@ -65,25 +117,25 @@ func (s *session) hasPassed(e *exercise) (bool, error) {
 	return records[e.Name].Passed != "", err
 }
 
-// diff shows what the learner has changed in the step; once he has passed,
-// also how the solution differs.
+// diff shows how the learner's program differs from its step and, after a pass,
+// how the solution differs from the learner's program.
 func (s *session) diff(e *exercise) error {
 	from, err := e.origin()
 	if err != nil {
 		return err
 	}
-	if err := s.showDiff(e, from, e.path("main.go")); err != nil {
+	if err := s.showDiff(e, from, e.path(e.program())); err != nil {
 		return err
 	}
 	if passed, err := s.hasPassed(e); err != nil || !passed {
 		return err
 	}
-	fmt.Fprintf(s.out, "\nAnd how ours differs from yours:\n\n")
-	return s.showDiff(e, e.path("main.go"), e.path("solution/main.go"))
+	fmt.Fprintf(s.out, "\nHow the solution differs from %s:\n\n", e.whose())
+	return s.showDiff(e, e.path(e.program()), e.path("solution/main.go"))
 }
 
-// origin is the program that the exercise was made from, relative to the root:
-// that of its step, or else the starter.
+// origin names the program that the exercise changes, relative to the root: that
+// of its step, or the starter if it has no step.
 func (e *exercise) origin() (string, error) {
 	if e.Step == 0 {
 		return e.path("starter/main.go"), nil
@@ -95,8 +147,12 @@ func (e *exercise) origin() (string, error) {
 	return filepath.Rel(e.root, found[0])
 }
 
-// showDiff lets git compare two files, relative to the root.
+// showDiff compares two files, named relative to the root, with git.
 func (s *session) showDiff(e *exercise, old, now string) error {
+	if old == now {
+		s.say("%s does not exist yet: there is nothing to compare. To begin: make exercise %s", e.path("main.go"), e.N())
+		return nil
+	}
 	color := "--color=never"
 	if s.style.Color {
 		color = "--color=always"
@@ -112,48 +168,42 @@ func (s *session) showDiff(e *exercise, old, now string) error {
 	case errors.As(err, &exit) && exit.ExitCode() == 1: // they differ
 		return nil
 	}
-	return fmt.Errorf("git diff: %w; compare %s and %s yourself", err, old, now)
+	return fmt.Errorf("git diff: %w; compare %s with %s in another way", err, old, now)
 }
 
-// reset brings the starter back. It never writes over what the learner wrote.
+// reset brings the starter back. It keeps the learner's text beside main.go.
 func (s *session) reset(e *exercise) error {
-	starter, err := e.read("starter/main.go")
+	if e.program() != "main.go" {
+		return s.begin(e)
+	}
+	starter, err := e.readStarter()
 	if err != nil {
 		return err
 	}
-	if e.untouched() {
-		s.say("%s is as it came.", e.path("main.go"))
-		return nil
-	}
-	mine, err := e.read("main.go")
-	if err == nil {
+	if !e.untouched() {
+		mine, err := e.read("main.go")
+		if err != nil {
+			return err
+		}
 		backup, err := e.backUp(mine)
 		if err != nil {
 			return err
 		}
 		s.say("Your main.go is kept as %s.", e.path(backup))
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
+		if err := replace(e.file("main.go"), starter); err != nil {
+			return err
+		}
 	}
-	if err := replace(e.file("main.go"), starter); err != nil {
-		return err
-	}
-	s.say("%s is as it came.", e.path("main.go"))
+	s.say("%s is the starter.", e.path("main.go"))
 	return nil
 }
 
-// backUp writes the text to the first main.go.bak-N that is free.
+// backUp writes the text to the first main.go.bak-N that does not exist.
 func (e *exercise) backUp(text []byte) (name string, err error) {
 	for n := 1; ; n++ {
 		name = fmt.Sprintf("main.go.bak-%d", n)
-		f, err := os.OpenFile(e.file(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if errors.Is(err, fs.ErrExist) {
-			continue
+		if err := create(e.file(name), text); !errors.Is(err, fs.ErrExist) {
+			return name, err
 		}
-		if err != nil {
-			return "", err
-		}
-		_, err = f.Write(text)
-		return name, errors.Join(err, f.Close())
 	}
 }

@@ -11,41 +11,41 @@ import (
 	"path/filepath"
 )
 
-// A record is what must be remembered about an exercise; all else is seen from
-// its files. exercises/.progress has one for each, by the folder's name.
+// A record holds the facts about an exercise that its files do not show.
+// exercises/.progress has the records by the folder's name.
 type record struct {
-	Hints  int    `json:"hints,omitempty"`  // how many were shown
-	Passed string `json:"passed,omitempty"` // hash of the main.go that passed last
+	Hints  int    `json:"hints,omitempty"`  // the number of those shown
+	Passed string `json:"passed,omitempty"` // hash of the program that passed last
 }
 
 // A state is how far the learner is with an exercise.
 type state string
 
 const (
-	notBegun     state = "not begun" // main.go is still the starter
+	notBegun     state = "not begun" // main.go does not exist or equals the starter
 	begun        state = "begun"
 	passedState  state = "passed"
 	changedState state = "passed, changed since"
-	missing      state = "main.go is missing"
 )
 
 func (e *exercise) state(r record) state {
-	mine, err := e.read("main.go")
+	text, err := e.read(e.program())
 	switch {
-	case err != nil:
-		return missing
-	case r.Passed == hash(mine):
+	case err == nil && r.Passed == hash(text):
 		return passedState
-	case r.Passed != "":
-		return changedState
 	case e.untouched():
 		return notBegun
+	case r.Passed != "":
+		return changedState
 	}
 	return begun
 }
 
-// untouched tells whether main.go is as it came.
+// untouched tells whether the learner's program is still the starter.
 func (e *exercise) untouched() bool {
+	if e.program() != "main.go" {
+		return true
+	}
 	mine, err := e.read("main.go")
 	starter, err2 := e.read("starter/main.go")
 	return err == nil && err2 == nil && bytes.Equal(mine, starter)
@@ -65,13 +65,12 @@ func (s *session) records() (map[string]record, error) {
 		err = json.Unmarshal(text, &records)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("exercises/.progress cannot be read (%w): repair it, or delete it to count from zero", err)
+		return nil, fmt.Errorf("exercises/.progress cannot be read (%w): repair it, or delete it to start with no exercise passed", err)
 	}
 	return records, nil
 }
 
-// note changes the record of an exercise. The file is replaced at once, so
-// that nobody ever sees the half of it.
+// note changes the record of an exercise.
 func (s *session) note(e *exercise, change func(*record)) error {
 	records, err := s.records()
 	if err != nil {
@@ -87,7 +86,8 @@ func (s *session) note(e *exercise, change func(*record)) error {
 	return replace(s.progressFile(), append(text, '\n'))
 }
 
-// replace writes a file beside the old one and puts it in its place.
+// replace writes a new file and renames it to the old one's name, because a
+// reader must never find half a file.
 func replace(file string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.tmp")
 	if err != nil {

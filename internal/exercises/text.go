@@ -20,8 +20,8 @@ func (s *session) say(format string, args ...any) {
 	fmt.Fprint(s.out, reflow(fmt.Sprintf(format, args...), s.style.Width))
 }
 
-// advise prints what there is to do, as pairs of a label and a command or file.
-// Those without one are left out.
+// advise prints pairs of a label and a command or file, and leaves out those
+// whose second part is empty.
 func (s *session) advise(pairs ...string) {
 	for pair := range slices.Chunk(pairs, 2) {
 		if pair[1] != "" {
@@ -40,8 +40,8 @@ func (s *session) cut(line string) string {
 
 var emphasis = regexp.MustCompile("(^|[^\\w*`])\\*([^\\s*`](?:[^*`]*[^\\s*`])?)\\*")
 
-// reflow makes text for a terminal of Markdown: it breaks the lines anew and
-// leaves out the marks. Code is indented; tables and quotes stay.
+// reflow turns Markdown into text for a terminal: it breaks lines at the width and
+// removes emphasis and fences. It indents code, and keeps tables and quotes.
 func reflow(text string, width int) string {
 	var out strings.Builder
 	column, indent, fenced := 0, "", false

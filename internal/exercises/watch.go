@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// An editor may write a file in several goes, or put another one in its place:
-// it is graded when it has been the same in two looks.
-const lookEvery = 200 * time.Millisecond
+// Editors write a file in several steps or replace it with another one. It is
+// graded once two looks in a row find it unchanged.
+const lookInterval = 200 * time.Millisecond
 
-// A stamp changes when a file is saved. The zero stamp is no file.
+// A stamp changes when a file is saved. The zero stamp stands for no file.
 type stamp struct {
-	at   time.Time
-	size int64
+	modified time.Time
+	size     int64
 }
 
 func (e *exercise) stamp() stamp {
@@ -25,44 +25,59 @@ func (e *exercise) stamp() stamp {
 	return stamp{info.ModTime(), info.Size()}
 }
 
-// watch grades e each time that it is saved. It goes on to another exercise
-// only when told so.
+// An action is what the learner asks watch to do next.
+type action int
+
+const (
+	gradeAgain action = iota
+	goToNext
+	quit
+)
+
+// watch grades e each time main.go is saved. It goes to another exercise only
+// when it is asked to.
 func (s *session) watch(ctx context.Context, e *exercise, lines <-chan string) error {
 	if e == nil {
-		s.say("All %d are passed: there is nothing left to watch. To watch one all the same, say its number.", len(s.exercises))
+		s.say("All %d have passed: there is nothing left to watch. To watch one of them, say its number.", len(s.exercises))
 		return nil
 	}
 	if s.json || s.all || len(s.server) > 0 {
 		return fmt.Errorf("watch grades main.go for people: it takes no -json, -all or command")
 	}
+	if err := s.prepare(e); err != nil {
+		return err
+	}
 	for {
 		graded := e.stamp()
-		if err := s.check(ctx, e); ctx.Err() != nil {
-			return s.bye()
+		if err := s.checkAgain(ctx, e); ctx.Err() != nil {
+			return s.endWatch()
 		} else if err != nil && err != errFailed && err != errNotGraded {
 			fmt.Fprintln(s.err, "exercises:", err)
 		}
-		switch s.told(ctx, e, graded, lines) {
-		case "q":
-			return s.bye()
-		case "n":
-			if next := s.next(e); next != nil {
-				e = next
+		switch s.await(ctx, e, graded, lines) {
+		case quit:
+			return s.endWatch()
+		case goToNext:
+			next := s.next(e)
+			if next == nil {
+				s.say("All the others have passed.")
+			} else if err := s.prepare(next); err != nil {
+				fmt.Fprintln(s.err, "exercises:", err)
 			} else {
-				s.say("There is no other one left.")
+				e = next
 			}
 		}
 	}
 }
 
-func (s *session) bye() error {
+func (s *session) endWatch() error {
 	fmt.Fprintln(s.out, "\nno longer watching")
 	return nil
 }
 
-// told waits until e is to be graded again, and returns "", or the user wants
-// another one, "n", or no more, "q".
-func (s *session) told(ctx context.Context, e *exercise, graded stamp, lines <-chan string) string {
+// await returns when main.go differs from what was graded, or with the action
+// that the learner types.
+func (s *session) await(ctx context.Context, e *exercise, graded stamp, lines <-chan string) action {
 	prompt := func() {
 		if lines == nil {
 			fmt.Fprintf(s.out, "\n%02d: save main.go; Ctrl-C ends\n", e.Number)
@@ -72,33 +87,40 @@ func (s *session) told(ctx context.Context, e *exercise, graded stamp, lines <-c
 	}
 	prompt()
 	last := graded
-	look := time.NewTicker(lookEvery)
+	look := time.NewTicker(lookInterval)
 	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return "q"
+			return quit
 		case <-look.C:
 			now := e.stamp()
 			if now != graded && now == last && now != (stamp{}) {
-				fmt.Fprintf(s.out, "\n\nsaved at %s\n", now.at.Format("15:04:05"))
-				return ""
+				fmt.Fprintf(s.out, "\n\nsaved at %s\n", now.modified.Format("15:04:05"))
+				return gradeAgain
 			}
 			last = now
 		case line, more := <-lines:
-			switch {
-			case !more:
-				return "q"
-			case line == "" || line == "n" || line == "q":
+			if !more {
+				return quit
+			}
+			switch line {
+			case "":
 				fmt.Fprintln(s.out)
-				return line
-			case line == "h":
+				return gradeAgain
+			case "n":
+				fmt.Fprintln(s.out)
+				return goToNext
+			case "q":
+				fmt.Fprintln(s.out)
+				return quit
+			case "h":
 				fmt.Fprintln(s.out)
 				if err := s.hint(e); err != nil {
 					fmt.Fprintln(s.err, "exercises:", err)
 				}
 			default:
-				fmt.Fprintf(s.out, "%q means nothing here.\n", line)
+				fmt.Fprintf(s.out, "%q has no meaning here.\n", line)
 			}
 			prompt()
 		}

@@ -3,10 +3,10 @@
 #
 # Usage: tools/exercises/class.sh FOLDER [SECONDS]
 #
-# FOLDER has a folder for each student. In it, at any depth, is NN-name/main.go
-# for each exercise that is handed in: a clone of this repository will do. One
-# line is printed for each of them: student, exercise, outcome. SECONDS is what
-# one grading may take at most: 120 if you do not say.
+# FOLDER has a folder for each student, which contains NN-name/main.go, at any
+# depth, for each exercise handed in. A clone of this repository will do. The
+# script prints a line for each exercise: student, exercise, outcome. SECONDS is
+# the time limit of one grading, 120 by default.
 set -eu
 
 if [ ! -d "${1-}" ]; then
@@ -16,14 +16,15 @@ fi
 class=$(cd "$1" && pwd)
 limit=${2-120}
 
-# In a copy, so that whatever was handed in meets our tests and nobody else's,
-# and your own exercises stay as they are.
+# The script works in a copy of this repository. A student cannot change the
+# tests there, and your own main.go files stay as they are.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 trap 'exit 130' INT TERM
 cd "$(dirname "$0")/../.."
 cp -r go.mod go.sum internal tools exercises step* "$copy"
 cd "$copy"
+rm -rf exercises/.progress exercises/*/main.go
 export GOWORK=off CGO_ENABLED=0
 go build -o grade ./tools/exercises
 
@@ -53,7 +54,7 @@ for student in "$class"/*/; do
 		printf '%-16s %-18s %s\n' "$(basename "$student")" "$name" "$outcome"
 	done
 	[ "$found" = yes ] || printf '%-16s %-18s %s\n' "$(basename "$student")" - "no NN-name/main.go found"
-	# A misspelt folder is not passed over in silence; a clone has other main.go's.
+	# Report a misspelt folder. In a clone, folders of other names have a main.go.
 	for main in "$student"/*/main.go; do
 		name=$(basename "$(dirname "$main")")
 		[ ! -e "$main" ] || [ -d "exercises/$name" ] || [ -e "$student/go.mod" ] || [ "$found" = no ] ||

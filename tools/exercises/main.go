@@ -1,22 +1,10 @@
-// Exercises lists, grades and explains the exercises.
+// Exercises lists, grades and explains the exercises. Without arguments it
+// prints its usage.
 //
-// Usage:
-//
-//	exercises list                      all, with their state
-//	exercises check N [-- command…]     build and grade main.go, or a command in any language
-//	exercises check -all                grade all that are begun
-//	exercises hint N                    the next hint
-//	exercises solution [-force] N       the solution, once main.go has passed
-//	exercises diff N                    main.go against its step; once passed, against the solution
-//	exercises reset N                   the starter again; what was there is kept
-//	exercises watch [N]                 grade each time that main.go is saved
-//
-// N is 7, 07 or 07-half-close. In the command, {addr}, {host} and {port} stand
-// for an address that the examiner chooses.
-//
-// It exits 0 if all was passed, 1 if something failed, 2 if it was misused or
-// there was nothing to grade: a build error, a server that never listened, a
-// check that this machine is too small for. Interrupted, it exits 130.
+// It exits with 0 if everything passed, with 1 if something failed, and with 2
+// if it was misused or could not grade: a build error, a server that never
+// listened, a check that this machine is too small for. Interrupted, it exits
+// with 130.
 package main
 
 import (
@@ -25,4 +13,16 @@ import (
 	"epoll-step-by-step/internal/exercises"
 )
 
-func main() { os.Exit(exercises.Main(os.Args[1:])) }
+const usage = `usage: exercises list                    list all exercises with their state
+       exercises check N [-- command…]   build and grade main.go, or grade a command in any language
+       exercises check -all              grade every exercise that you have begun
+       exercises hint N                  show the next hint
+       exercises solution [-force] N     show the solution, once main.go has passed
+       exercises diff N                  compare main.go with its step and, after a pass, with the solution
+       exercises reset N                 bring the starter back; your text is kept beside it
+       exercises watch [N]               grade main.go each time you save it
+N is 7, 07 or 07-half-close. In a command, {addr}, {host} and {port} stand for
+a free address.
+`
+
+func main() { os.Exit(exercises.Main(usage, os.Args[1:])) }

@@ -27,7 +27,7 @@ func newWorkshop(t *testing.T) *workshop {
 	// In bin, programs survive until the next run, and the go command links only
 	// those that have changed.
 	bin := filepath.Join(examtest.Root(t), "bin", "wrong")
-	w := &workshop{root: examtest.Root(t), bin: bin, sources: filepath.Join(bin, "sources"), replace: make(map[string]string)}
+	w := &workshop{root: examtest.Root(t), bin: bin, sources: filepath.Join(bin, "_sources"), replace: make(map[string]string)}
 	if err := os.MkdirAll(w.sources, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
-// Package exercises lists, grades and explains the exercises: the folders NN-name
-// of exercises. Its command is tools/exercises.
+// Package exercises lists, grades and explains the exercises, which are the
+// folders exercises/NN-name. Its command is tools/exercises.
 package exercises
 
 import (
@@ -19,44 +19,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const usage = `usage: exercises list                      all, with their state
-       exercises check N [-- command…]     build and grade main.go, or a command in any language
-       exercises check -all                grade all that are begun
-       exercises hint N                    the next hint
-       exercises solution [-force] N       the solution, once main.go has passed
-       exercises diff N                    main.go against its step; once passed, against the solution
-       exercises reset N                   the starter again; what was there is kept
-       exercises watch [N]                 grade each time that main.go is saved
-N is 7, 07 or 07-half-close. In the command, {addr}, {host} and {port} stand
-for a free address.
-`
-
-// These say how it ended. All that there is to say about it was printed.
+// These errors choose the exit code. Their explanation was printed before.
 var (
 	errFailed      = errors.New("failed")
 	errNotGraded   = errors.New("not graded")
 	errInterrupted = errors.New("interrupted")
 )
 
-// A session is one call of this program.
+// A session is one call of the command.
 type session struct {
+	usage     string
 	root      string // of the repository
 	exercises []*exercise
 
-	in       io.Reader // nil if nobody types there
+	in       io.Reader // nil unless it is a terminal
 	out, err io.Writer
 	style    show.Style
-	live     bool // err can show what is going on
+	live     bool // err is a terminal, which can show the running check
 
 	json, all, force bool
 	server           []string // graded in place of main.go, if not empty
 }
 
 // Main runs the command with these arguments and returns its exit code.
-func Main(args []string) int {
+func Main(usage string, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	s := &session{out: os.Stdout, err: os.Stderr}
+	s := &session{usage: usage, out: os.Stdout, err: os.Stderr}
 	s.style, s.live = show.Screen()
 	if _, err := unix.IoctlGetTermios(unix.Stdin, unix.TCGETS); err == nil {
 		s.in = os.Stdin
@@ -64,7 +53,7 @@ func Main(args []string) int {
 	return s.run(ctx, args)
 }
 
-// run does what the arguments say and returns the exit code.
+// run carries the arguments out and returns the exit code.
 func (s *session) run(ctx context.Context, args []string) int {
 	err := s.do(ctx, args)
 	switch {
@@ -87,7 +76,7 @@ func (s *session) do(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(words) == 0 {
-		return fmt.Errorf("what is to be done?\n%s", strings.TrimSpace(usage))
+		return fmt.Errorf("a command is missing\n%s", strings.TrimSpace(s.usage))
 	}
 	if s.root == "" {
 		if s.root, err = findRoot(); err != nil {
@@ -99,7 +88,7 @@ func (s *session) do(ctx context.Context, args []string) error {
 		return fmt.Errorf("no exercises in %s/exercises: %w", s.root, problem)
 	}
 	if len(words) > 2 {
-		return fmt.Errorf("one exercise at a time, please: %q", words[1:])
+		return fmt.Errorf("%q: only one exercise at a time", words[1:])
 	}
 	command, numbers := words[0], words[1:]
 	switch {
@@ -123,10 +112,10 @@ func (s *session) do(ctx context.Context, args []string) error {
 	}
 	do := commands[command]
 	if do == nil {
-		return fmt.Errorf("%q is nothing that can be done here\n%s", strings.Join(words, " "), strings.TrimSpace(usage))
+		return fmt.Errorf("there is no command %q\n%s", strings.Join(words, " "), strings.TrimSpace(s.usage))
 	}
 	if len(numbers) == 0 {
-		return errors.New("which exercise? Say its number, N=07; \"make exercises\" lists them")
+		return errors.New("the number of the exercise is missing: say N=07, for example; \"make exercises\" lists them all")
 	}
 	e, err := s.find(numbers[0])
 	if err != nil {
@@ -135,7 +124,8 @@ func (s *session) do(ctx context.Context, args []string) error {
 	return do(e)
 }
 
-// parse takes flags and words in any order; what follows -- is the server.
+// parse accepts flags and words in any order. The command of a server follows
+// after --.
 func (s *session) parse(args []string) (words []string, err error) {
 	if i := slices.Index(args, "--"); i >= 0 {
 		args, s.server = args[:i], args[i+1:]
@@ -143,18 +133,18 @@ func (s *session) parse(args []string) (words []string, err error) {
 	flags := flag.NewFlagSet("exercises", flag.ContinueOnError)
 	flags.SetOutput(s.err)
 	flags.BoolVar(&s.json, "json", false, "list, check: print JSON")
-	flags.BoolVar(&s.all, "all", false, "check: grade all that are begun")
-	flags.BoolVar(&s.force, "force", false, "solution: show it before a pass")
-	flags.IntVar(&s.style.Width, "width", s.style.Width, "print at most so many `columns`")
+	flags.BoolVar(&s.all, "all", false, "check: grade every exercise that is begun")
+	flags.BoolVar(&s.force, "force", false, "solution: show it before main.go has passed")
+	flags.IntVar(&s.style.Width, "width", s.style.Width, "print lines of at most this many `columns`")
 	flags.Usage = func() {
-		fmt.Fprint(s.err, usage)
+		fmt.Fprint(s.err, s.usage)
 		flags.PrintDefaults()
 	}
 	for {
 		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		} else if err != nil {
-			return nil, errNotGraded // the flag package has said why
+			return nil, errNotGraded // the flag package printed the reason
 		}
 		if flags.NArg() == 0 {
 			break
@@ -162,12 +152,12 @@ func (s *session) parse(args []string) (words []string, err error) {
 		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
 	}
 	if s.style.Width < 30 {
-		return nil, fmt.Errorf("-width %d: want 30 at least", s.style.Width)
+		return nil, fmt.Errorf("-width %d: want at least 30", s.style.Width)
 	}
 	return words, nil
 }
 
-// lines is what is typed, line by line; nil if nobody types.
+// lines delivers the lines that are typed; it is nil without a terminal.
 func (s *session) lines() <-chan string {
 	if s.in == nil {
 		return nil
@@ -182,7 +172,7 @@ func (s *session) lines() <-chan string {
 	return lines
 }
 
-// A row is what list says about an exercise.
+// A row is an exercise in the output of list.
 type row struct {
 	Number   int    `json:"number"`
 	Exercise string `json:"exercise"` // the folder
@@ -216,5 +206,6 @@ func (s *session) list() error {
 	fmt.Fprintln(s.out)
 	s.say("%d of %d passed.", passed, len(rows))
 	s.advise("next", s.commandFor(s.next(nil)))
+	s.warnOfGit(s.out)
 	return nil
 }
