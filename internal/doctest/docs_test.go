@@ -34,7 +34,15 @@ func TestDocs(t *testing.T) {
 			for _, p := range doc.problems {
 				t.Error(p)
 			}
+			transcripts, leftOut := 0, 0
 			for _, b := range doc.blocks {
+				if b.isTranscript() {
+					transcripts++
+					if testing.Short() && (transcripts > 1 || !chapterFile.MatchString(file)) {
+						leftOut++
+						continue
+					}
+				}
 				t.Run(fmt.Sprint(b.line, " ", b.title()), func(t *testing.T) {
 					t.Parallel()
 					fresh, err := b.make(t.Context())
@@ -48,6 +56,9 @@ func TestDocs(t *testing.T) {
 					}
 				})
 			}
+			if leftOut > 0 {
+				t.Logf("%d transcripts only with make test ALL=1", leftOut)
+			}
 		})
 	}
 }
@@ -59,7 +70,7 @@ func isMissing(err error) bool {
 
 const (
 	oldStep = `// Step old.
-package doctest
+package main
 
 import "fmt"
 
@@ -126,7 +137,7 @@ func inTree(t *testing.T, doc string) {
 func refreshed(t *testing.T, dry bool) (doc, log, problems string, status int) {
 	t.Helper()
 	var out, err strings.Builder
-	status = refresh(t.Context(), []string{"a.md"}, dry, &out, &err)
+	status = refresh(t.Context(), []string{"a.md"}, dry, false, &out, &err)
 	text, readErr := os.ReadFile("a.md")
 	if readErr != nil {
 		t.Fatal(readErr)
@@ -354,7 +365,21 @@ func TestChangedMeanwhile(t *testing.T) {
 
 func TestNoSuchFile(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if status := refresh(t.Context(), []string{"b.md"}, false, &strings.Builder{}, &strings.Builder{}); status != 2 {
+	if status := refresh(t.Context(), []string{"b.md"}, false, false, &strings.Builder{}, &strings.Builder{}); status != 2 {
 		t.Errorf("status %d", status)
+	}
+}
+
+// With -static, code is refreshed and nothing is run.
+func TestStatic(t *testing.T) {
+	doc := "<!-- code: old/main.go const -->\n<!-- transcript\n$ touch ran\n-->\n```lab\nlab> epoll e\n```\n"
+	inTree(t, doc)
+	var out, problems strings.Builder
+	if status := refresh(t.Context(), []string{"a.md"}, false, true, &out, &problems); status != 0 {
+		t.Errorf("status %d: %s", status, problems.String())
+	}
+	want := strings.Replace(doc, "-->\n", "-->\n```go\nconst n = 1\n```\n", 1)
+	if text, err := os.ReadFile("a.md"); string(text) != want || err != nil {
+		t.Errorf("%v, got %q, want %q", err, text, want)
 	}
 }

@@ -187,7 +187,7 @@ func (b block) make(ctx context.Context) (string, error) {
 			return fresh, nil
 		}
 		// On a busy machine a byte may be on its way for longer than a line
-		// takes: once more.
+		// takes, so the lab is asked again. A wrong answer stays wrong.
 	}
 }
 
@@ -195,6 +195,18 @@ func (b block) make(ctx context.Context) (string, error) {
 func (b block) cut() (word, rest string) {
 	word = strings.Fields(b.text)[0]
 	return word, strings.TrimPrefix(b.text, word)
+}
+
+func (b block) isTranscript() bool {
+	word, _ := b.cut()
+	return word == "transcript"
+}
+
+// isStatic reports whether the block is made from files alone, without running
+// anything.
+func (b block) isStatic() bool {
+	word, _ := b.cut()
+	return word != "transcript" && word != "lab"
 }
 
 // title says on a line what the block is and from what.

@@ -44,6 +44,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("docs", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	dry := flags.Bool("n", false, "change nothing, say what is stale")
+	static := flags.Bool("static", false, "run nothing: only code, diff, changes and compatibility")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -51,12 +52,13 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return refresh(ctx, flags.Args(), *dry, stdout, stderr)
+	return refresh(ctx, flags.Args(), *dry, *static, stdout, stderr)
 }
 
 // refresh brings the blocks of these documents up to date, or of all if none is
-// named, and returns the exit status.
-func refresh(ctx context.Context, files []string, dry bool, log, problems io.Writer) int {
+// named, and returns the exit status. With dry it changes nothing; with static it
+// leaves out the blocks for which programs have to run.
+func refresh(ctx context.Context, files []string, dry, static bool, log, problems io.Writer) int {
 	if len(files) == 0 {
 		files = documents(".")
 	}
@@ -69,7 +71,9 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 		}
 		docs = append(docs, doc)
 	}
-	defer prepare(ctx)()
+	if !static {
+		defer prepare(ctx)()
+	}
 	status := 0
 	report := func(p Problem) {
 		status = 1
@@ -82,6 +86,9 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 		}
 		for i := range doc.blocks {
 			b := &doc.blocks[i]
+			if static && !b.isStatic() {
+				continue
+			}
 			fresh, err := b.make(ctx)
 			switch {
 			case ctx.Err() != nil:

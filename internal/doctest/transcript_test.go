@@ -402,7 +402,7 @@ func TestInterrupted(t *testing.T) {
 		found = pids(t, file)
 	}()
 	var problems strings.Builder
-	if status := refresh(ctx, []string{"a.md"}, false, &strings.Builder{}, &problems); status != 1 || problems.String() != "docs: interrupted\n" {
+	if status := refresh(ctx, []string{"a.md"}, false, false, &strings.Builder{}, &problems); status != 1 || problems.String() != "docs: interrupted\n" {
 		t.Errorf("status %d, %s", status, problems.String())
 	}
 	<-ctx.Done()

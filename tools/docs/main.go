@@ -6,6 +6,8 @@
 //
 //	go run ./tools/docs [FILE...]      refresh all blocks of all documents
 //	go run ./tools/docs -n [FILE...]   change nothing, say what is stale
+//	go run ./tools/docs -static [FILE...]   refresh only what needs no program to
+//	                                        run: code, diffs, compatibility
 //
 // It also says which links lead nowhere, and whatever else links.go looks for. It
 // exits 1 if a block could not be made or, with -n, is stale, or if there is
