@@ -15,12 +15,12 @@ import (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		flag.Set("test.parallel", "4") // a transcript waits more than it works
+		flag.Set("test.parallel", "4") // transcripts mostly wait
 	}
 	os.Exit(m.Run())
 }
 
-// What the documents quote is what the code says and the programs print.
+// The documents quote what the code contains and what the programs print.
 func TestDocs(t *testing.T) {
 	t.Chdir(root)
 	t.Cleanup(prepare(t.Context()))
@@ -133,7 +133,7 @@ func inTree(t *testing.T, doc string) {
 	}))
 }
 
-// refreshed refreshes a.md and returns it, and what was said.
+// refreshed refreshes a.md and returns it with both outputs and the exit status.
 func refreshed(t *testing.T, dry bool) (doc, log, problems string, status int) {
 	t.Helper()
 	var out, err strings.Builder
@@ -225,7 +225,7 @@ in all          +8 −5
 	}
 }
 
-// The table of changes says in all what git says.
+// The totals in the table of changes are those of git.
 func TestChangesAddUp(t *testing.T) {
 	t.Chdir(root)
 	for i, step := range steps[1:] {
@@ -283,7 +283,7 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// What is no directive is the author's.
+// Text that is not a directive stays as it is.
 func TestAuthorsText(t *testing.T) {
 	tests := []string{
 		"<!-- a comment --> and a code: block\r\n\r\n", "code: x", "<!-- code -->", "a <!-- code: x -->",
@@ -313,7 +313,7 @@ a.md:12: `
 	if got != doc || status != 1 || !strings.HasPrefix(problems, want) {
 		t.Errorf("status %d, got %q, want %q; document: %q", status, problems, want, got)
 	}
-	// One that cannot be made is no reason not to refresh another one.
+	// A block that cannot be made does not keep another one from being refreshed.
 	got, _, problems, status = refreshed(t, false)
 	if got != strings.Replace(doc, `"two"`, `"2"`, 1) || status != 1 || strings.Contains(problems, "stale") {
 		t.Errorf("status %d, %s, got %q", status, problems, got)
@@ -331,7 +331,7 @@ func TestNoBlockYet(t *testing.T) {
 	}
 }
 
-// A text with a fence in it needs a longer one.
+// A text that contains a fence gets a longer one.
 func TestFenceInFence(t *testing.T) {
 	inTree(t, "<!-- code: b.md -->\n")
 	if err := os.WriteFile("b.md", []byte("````\n```\n````\n"), 0o644); err != nil {
@@ -344,7 +344,7 @@ func TestFenceInFence(t *testing.T) {
 	}
 }
 
-// Who has saved the document while it was refreshed keeps what he wrote.
+// A document that was saved while it was refreshed stays as it was saved.
 func TestChangedMeanwhile(t *testing.T) {
 	inTree(t, "<!-- transcript\n$ echo mine >"+filepath.Join(t.TempDir(), "x")+"\n-->\n")
 	doc, err := read("a.md")
