@@ -19,7 +19,7 @@ var codeForm = regexp.MustCompile(`^(\S+)(?: (\w+))?(?: from "(.*?)")?(?: to "(.
 
 // code shows a file, or the declaration of Go called NAME with its comment
 // (NAME is that of a function, method or type, or const), or of either the
-// lines from the first that has a text in it to the next that has another.
+// lines from the first one with a text to the next one with another text.
 func code(_ context.Context, rest string) (language, text string, err error) {
 	m := codeForm.FindStringSubmatch(strings.Join(strings.Fields(rest), " "))
 	if m == nil {

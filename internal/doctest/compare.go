@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// What is different each time in what programs print, or on each machine, and
-// means the same.
+// varying lists what differs from run to run or between machines in the output of
+// programs and means the same.
 var varying = []struct {
 	form *regexp.Regexp
 	same string
@@ -33,12 +33,12 @@ var varying = []struct {
 
 var (
 	number = regexp.MustCompile(`-?\d+(\.\d+)?( \d+)?`)     // two: strace -c leaves a column empty that is 0
-	gutter = regexp.MustCompile(`^ (\d|N) │ `)              // N: where numbers vary
-	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$|^lab> `) // by the author: nothing in it varies
+	gutter = regexp.MustCompile(`^ (\d|N) │ `)              // N if numbers vary
+	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$|^lab> `) // typed by the author, so nothing in it varies
 )
 
-// normal returns the lines of a fence that count, as they are and without what
-// may differ.
+// normal returns the lines of a fence that are compared, once as they are and once
+// with everything that may vary replaced.
 func (b block) normal(fence string) (lines, same []string) {
 	lines = split(fence)
 	word, _ := b.cut()
@@ -65,9 +65,9 @@ var (
 	advice  = regexp.MustCompile(`^      (usually|reread) `)
 )
 
-// observed tells which lines of an examiner's report say what it saw: how many
-// bytes, in which call. That differs from run to run. Its verdicts do not, nor
-// do the lines that explain them.
+// observed returns a function that reports, line by line, whether a line of an
+// examiner's report is an observation, such as a number of bytes. Observations
+// differ from run to run. Verdicts and their explanations do not.
 func observed() func(line string) bool {
 	inside := false
 	return func(line string) bool {
@@ -96,14 +96,14 @@ func (b block) same(fresh string) bool {
 	return slices.Equal(old, now) || b.varies() && oneLine(old) == oneLine(now)
 }
 
-// varies tells whether numbers may differ.
+// varies reports whether numbers may differ.
 func (b block) varies() bool {
 	options, _, _ := strings.Cut(b.text, "\n")
 	return strings.HasSuffix(strings.TrimSpace(options), numbersVary)
 }
 
-// oneLine undoes the line breaks of programs that break lines: where they do
-// depends on how long the numbers are.
+// oneLine joins lines, because some programs break them depending on the length
+// of numbers.
 func oneLine(lines []string) string {
 	var words []string
 	for _, line := range lines {
@@ -112,8 +112,8 @@ func oneLine(lines []string) string {
 	return strings.Join(words, " ")
 }
 
-// difference shows where a fence differs from the one in the document: lines
-// with - are in the document, lines with + are now.
+// difference shows how a fresh fence differs from that of the document: lines with
+// - are in the document, lines with + are in the fresh one.
 func (b block) difference(fresh string) string {
 	old, o := b.normal(b.fence)
 	now, n := b.normal(fresh)

@@ -15,12 +15,12 @@ import (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		flag.Set("test.parallel", "4") // a transcript waits more than it works
+		flag.Set("test.parallel", "4") // transcripts mostly wait
 	}
 	os.Exit(m.Run())
 }
 
-// What the documents quote is what the code says and the programs print.
+// The documents quote what the code contains and what the programs print.
 func TestDocs(t *testing.T) {
 	t.Chdir(root)
 	t.Cleanup(prepare(t.Context()))
@@ -34,7 +34,15 @@ func TestDocs(t *testing.T) {
 			for _, p := range doc.problems {
 				t.Error(p)
 			}
+			transcripts, leftOut := 0, 0
 			for _, b := range doc.blocks {
+				if b.isTranscript() {
+					transcripts++
+					if testing.Short() && (transcripts > 1 || !chapterFile.MatchString(file)) {
+						leftOut++
+						continue
+					}
+				}
 				t.Run(fmt.Sprint(b.line, " ", b.title()), func(t *testing.T) {
 					t.Parallel()
 					fresh, err := b.make(t.Context())
@@ -48,6 +56,9 @@ func TestDocs(t *testing.T) {
 					}
 				})
 			}
+			if leftOut > 0 {
+				t.Logf("%d transcripts only with make test ALL=1", leftOut)
+			}
 		})
 	}
 }
@@ -59,7 +70,7 @@ func isMissing(err error) bool {
 
 const (
 	oldStep = `// Step old.
-package doctest
+package main
 
 import "fmt"
 
@@ -122,11 +133,11 @@ func inTree(t *testing.T, doc string) {
 	}))
 }
 
-// refreshed refreshes a.md and returns it, and what was said.
+// refreshed refreshes a.md and returns it with both outputs and the exit status.
 func refreshed(t *testing.T, dry bool) (doc, log, problems string, status int) {
 	t.Helper()
 	var out, err strings.Builder
-	status = refresh(t.Context(), []string{"a.md"}, dry, &out, &err)
+	status = refresh(t.Context(), []string{"a.md"}, dry, false, &out, &err)
 	text, readErr := os.ReadFile("a.md")
 	if readErr != nil {
 		t.Fatal(readErr)
@@ -214,7 +225,7 @@ in all          +8 −5
 	}
 }
 
-// The table of changes says in all what git says.
+// The totals in the table of changes are those of git.
 func TestChangesAddUp(t *testing.T) {
 	t.Chdir(root)
 	for i, step := range steps[1:] {
@@ -272,7 +283,7 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// What is no directive is the author's.
+// Text that is not a directive stays as it is.
 func TestAuthorsText(t *testing.T) {
 	tests := []string{
 		"<!-- a comment --> and a code: block\r\n\r\n", "code: x", "<!-- code -->", "a <!-- code: x -->",
@@ -302,7 +313,7 @@ a.md:12: `
 	if got != doc || status != 1 || !strings.HasPrefix(problems, want) {
 		t.Errorf("status %d, got %q, want %q; document: %q", status, problems, want, got)
 	}
-	// One that cannot be made is no reason not to refresh another one.
+	// A block that cannot be made does not keep another one from being refreshed.
 	got, _, problems, status = refreshed(t, false)
 	if got != strings.Replace(doc, `"two"`, `"2"`, 1) || status != 1 || strings.Contains(problems, "stale") {
 		t.Errorf("status %d, %s, got %q", status, problems, got)
@@ -320,7 +331,7 @@ func TestNoBlockYet(t *testing.T) {
 	}
 }
 
-// A text with a fence in it needs a longer one.
+// A text that contains a fence gets a longer one.
 func TestFenceInFence(t *testing.T) {
 	inTree(t, "<!-- code: b.md -->\n")
 	if err := os.WriteFile("b.md", []byte("````\n```\n````\n"), 0o644); err != nil {
@@ -333,7 +344,7 @@ func TestFenceInFence(t *testing.T) {
 	}
 }
 
-// Who has saved the document while it was refreshed keeps what he wrote.
+// A document that was saved while it was refreshed stays as it was saved.
 func TestChangedMeanwhile(t *testing.T) {
 	inTree(t, "<!-- transcript\n$ echo mine >"+filepath.Join(t.TempDir(), "x")+"\n-->\n")
 	doc, err := read("a.md")
@@ -354,7 +365,21 @@ func TestChangedMeanwhile(t *testing.T) {
 
 func TestNoSuchFile(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if status := refresh(t.Context(), []string{"b.md"}, false, &strings.Builder{}, &strings.Builder{}); status != 2 {
+	if status := refresh(t.Context(), []string{"b.md"}, false, false, &strings.Builder{}, &strings.Builder{}); status != 2 {
 		t.Errorf("status %d", status)
+	}
+}
+
+// With -static, code is refreshed and nothing is run.
+func TestStatic(t *testing.T) {
+	doc := "<!-- code: old/main.go const -->\n<!-- transcript\n$ touch ran\n-->\n```lab\nlab> epoll e\n```\n"
+	inTree(t, doc)
+	var out, problems strings.Builder
+	if status := refresh(t.Context(), []string{"a.md"}, false, true, &out, &problems); status != 0 {
+		t.Errorf("status %d: %s", status, problems.String())
+	}
+	want := strings.Replace(doc, "-->\n", "-->\n```go\nconst n = 1\n```\n", 1)
+	if text, err := os.ReadFile("a.md"); string(text) != want || err != nil {
+		t.Errorf("%v, got %q, want %q", err, text, want)
 	}
 }

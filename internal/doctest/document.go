@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"epoll-step-by-step/internal/transcript"
 )
 
 // A document is a Markdown file with generated blocks.
@@ -27,13 +29,13 @@ type block struct {
 	from, to int    // the fence's lines; to == from if there is none
 }
 
-// makers has the function that makes a block by the first word of a directive.
-// It is given the rest, and returns the language and the text for the fence.
+// makers maps the first word of a directive to the function that makes its block
+// from the rest. The function returns the language and the text of the fence.
 var makers = map[string]func(ctx context.Context, rest string) (language, text string, err error){
 	"code:":      code,
 	"diff:":      diff,
 	"changes:":   changes,
-	"transcript": transcript,
+	"transcript": transcriptBlock,
 	"lab":        labBlock,
 }
 
@@ -42,8 +44,8 @@ func read(file string) (document, error) {
 	return parse(file, string(text)), err
 }
 
-// parse finds the blocks. What looks like a directive inside of a fenced block
-// or of another comment is none.
+// parse finds the blocks. A directive inside a fenced block or another comment
+// does not count.
 func parse(file, text string) document {
 	doc := document{file: file, lines: strings.SplitAfter(text, "\n")}
 	problem := func(line int, text string) {
@@ -103,8 +105,9 @@ func parse(file, text string) document {
 
 var fenceMark = regexp.MustCompile("^\\s*(?:(`{3,})[^`]*|(~{3,}).*)$")
 
-// fenceEnd returns the line after the fenced block that begins in line i: i
-// itself if none does, and more than there are if it has no end.
+// fenceEnd returns the index of the line after the fenced block that begins in
+// line i. It returns i if no block begins there, and more than len(lines) if the
+// block has no end.
 func fenceEnd(lines []string, i int) int {
 	if i >= len(lines) {
 		return i
@@ -123,8 +126,8 @@ func fenceEnd(lines []string, i int) int {
 	return i + 1
 }
 
-// save writes the document if a fence has changed: all of it or nothing, and
-// nothing if somebody else has changed it since.
+// save writes the document if a fence has changed: all of it or nothing. It fails
+// if the file was changed after it was read.
 func (doc document) save() error {
 	var text strings.Builder
 	last := 0
@@ -142,12 +145,12 @@ func (doc document) save() error {
 		return nil
 	}
 	if now, err := os.ReadFile(doc.file); err != nil || string(now) != old {
-		return errors.Join(errors.New("not refreshed: it has been changed meanwhile; once more, please"), err)
+		return errors.Join(errors.New("not refreshed: the file was changed meanwhile; run the command again"), err)
 	}
 	return replace(doc.file, text.String())
 }
 
-// replace writes a file so that nobody sees a half of it.
+// replace replaces a file at once: no reader sees half of it.
 func replace(file, text string) error {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -157,7 +160,7 @@ func replace(file, text string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // which fails when all is well
+	defer os.Remove(f.Name()) // fails if all went well
 	_, err = f.WriteString(text)
 	err = errors.Join(err, f.Chmod(info.Mode()), f.Close())
 	if err != nil {
@@ -166,8 +169,7 @@ func replace(file, text string) error {
 	return os.Rename(f.Name(), file)
 }
 
-// make returns the fence as it is to be: the very one that is there if that
-// says the same.
+// make returns the fence as it should be. If the old one means the same, it stays.
 func (b block) make(ctx context.Context) (string, error) {
 	word, rest := b.cut()
 	language, text, err := makers[word](ctx, rest)
@@ -191,7 +193,19 @@ func (b block) cut() (word, rest string) {
 	return word, strings.TrimPrefix(b.text, word)
 }
 
-// title says on a line what the block is and from what.
+func (b block) isTranscript() bool {
+	word, _ := b.cut()
+	return word == "transcript"
+}
+
+// isStatic reports whether the block is made from files alone, without running
+// anything.
+func (b block) isStatic() bool {
+	word, _ := b.cut()
+	return word != "transcript" && word != "lab"
+}
+
+// title describes the block and its source in one line.
 func (b block) title() string {
 	word, rest := b.cut()
 	if word == "transcript" || word == "lab" {
@@ -202,17 +216,11 @@ func (b block) title() string {
 	return strings.Join(strings.Fields(b.text), " ")
 }
 
-// An errorAt is in a line of the directive, counted from its first.
-type errorAt struct {
-	line int
-	error
-}
-
 func (b block) problem(err error) Problem {
 	p := Problem{b.file, b.line, b.title() + ": " + strings.TrimRight(err.Error(), "\n")}
-	var at errorAt
+	var at transcript.Error
 	if errors.As(err, &at) {
-		p.Line += at.line
+		p.Line += at.Line
 	}
 	return p
 }

@@ -8,9 +8,9 @@ import (
 	"epoll-step-by-step/internal/lab"
 )
 
-// labBlock makes a fenced block with the language lab: its lines that begin
-// with "lab> " are typed anew, and all else is what the lab answers. Such a
-// block needs no directive, for it is its own script.
+// labBlock makes a fenced block with the language lab. It runs the lines that
+// begin with "lab> " and replaces all others with the lab's answers. Such a block
+// needs no directive because it is its own script.
 func labBlock(ctx context.Context, rest string) (language, text string, err error) {
 	options, transcript, _ := strings.Cut(rest, "\n")
 	if options = strings.TrimSpace(options); options != "" && options != numbersVary {

@@ -1,5 +1,5 @@
 // Package doctest makes the blocks of the documents that are not written by hand,
-// and its tests look whether they are still true. Its command is tools/docs.
+// and its tests check that they are still true. Its command is tools/docs.
 //
 // A directive is a comment of HTML at the beginning of a line, and the fenced
 // block right below it is generated. There are five kinds:
@@ -8,9 +8,17 @@
 //	<!-- diff: STEP STEP [NAME] -->                        see diff.go
 //	<!-- changes: STEP STEP -->                            see diff.go
 //	<!-- compatibility -->                                 see compatibility.go
-//	<!-- transcript [numbers vary]                         see transcript.go
+//	<!-- transcript [numbers vary]                         see package transcript
 //	…
 //	-->
+//
+// Besides, a fenced block with the language lab is its own script: see lab.go.
+//
+// A transcript is compared by what lasts. Descriptors, ports of clients, process
+// IDs, durations and observations of the examiner always may differ (compare.go
+// has the list), and with "numbers vary" all numbers may. A script must not sample
+// a moment, such as the state of a process that is about to sleep: it waits for a
+// state that lasts, or shows only numbers that may vary.
 package doctest
 
 import (
@@ -43,7 +51,8 @@ func (p Problem) String() string { return fmt.Sprintf("%s:%d: %s", p.File, p.Lin
 func Main(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("docs", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	dry := flags.Bool("n", false, "change nothing, say what is stale")
+	dry := flags.Bool("n", false, "change nothing, report what is stale")
+	static := flags.Bool("static", false, "refresh only blocks that need no program to run: code, diff, changes, compatibility")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -51,12 +60,13 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return refresh(ctx, flags.Args(), *dry, stdout, stderr)
+	return refresh(ctx, flags.Args(), *dry, *static, stdout, stderr)
 }
 
 // refresh brings the blocks of these documents up to date, or of all if none is
-// named, and returns the exit status.
-func refresh(ctx context.Context, files []string, dry bool, log, problems io.Writer) int {
+// named, and returns the exit status. With dry it changes nothing; with static it
+// leaves out the blocks for which programs have to run.
+func refresh(ctx context.Context, files []string, dry, static bool, log, problems io.Writer) int {
 	if len(files) == 0 {
 		files = documents(".")
 	}
@@ -69,7 +79,9 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 		}
 		docs = append(docs, doc)
 	}
-	defer prepare(ctx)()
+	if !static {
+		defer prepare(ctx)()
+	}
 	status := 0
 	report := func(p Problem) {
 		status = 1
@@ -82,6 +94,9 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 		}
 		for i := range doc.blocks {
 			b := &doc.blocks[i]
+			if static && !b.isStatic() {
+				continue
+			}
 			fresh, err := b.make(ctx)
 			switch {
 			case ctx.Err() != nil:
@@ -114,14 +129,14 @@ func refresh(ctx context.Context, files []string, dry bool, log, problems io.Wri
 	return status
 }
 
-// prepare is called before blocks are made. It compiles what transcripts will
-// run: the first time on a machine that takes longer than anything in one may.
-// And a reader's terminal has descriptors 0, 1 and 2: others that were left open
-// to us are not for the programs. What it returns tidies up.
+// prepare has to be called before blocks are made, and what it returns afterwards.
+// It compiles the programs that transcripts run, which takes long the first time.
+// It also marks inherited descriptors above 2 close-on-exec, because the programs
+// in a reader's terminal do not have them.
 func prepare(ctx context.Context) (tidy func()) {
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")                                          // where Debian has haproxy
 	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)                                     // a kernel before 5.11 cannot
-	exec.CommandContext(ctx, "go", "list", "-export", "-trimpath", "./...", "./tools/lab/...").Run() // what fails is told where it is run
+	exec.CommandContext(ctx, "go", "list", "-export", "-trimpath", "./...", "./tools/lab/...").Run() // errors appear where the program is run
 	root, err := filepath.Abs(".")
 	if err != nil {
 		return func() {}
@@ -141,8 +156,8 @@ func prepare(ctx context.Context) (tidy func()) {
 	return func() { programs = "" }
 }
 
-// programs is a folder with what scripts let make(1) build, so that not each of
-// them waits for it: go looks whether it is up to date. It is "" if there is none.
+// programs is a folder with the programs that make(1) builds in scripts, or "". Each
+// script gets a copy, so that make finds them up to date and links nothing.
 var programs string
 
 // missing is the error for a program that is not installed.

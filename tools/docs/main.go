@@ -1,15 +1,17 @@
-// Docs makes the blocks of the documents that are not written by hand: what
-// the code says and what the programs print. The tests of this package look
-// whether they are still true.
+// Docs makes the blocks of the documents that are not written by hand: excerpts
+// and diffs of the code, and what programs print. The tests of internal/doctest
+// check that they are still true.
 //
 // Usage, in the root of the repository:
 //
 //	go run ./tools/docs [FILE...]      refresh all blocks of all documents
-//	go run ./tools/docs -n [FILE...]   change nothing, say what is stale
+//	go run ./tools/docs -n [FILE...]   change nothing, report what is stale
+//	go run ./tools/docs -static [FILE...]   refresh only what needs no program to
+//	                                        run: code, diffs, compatibility
 //
-// It also says which links lead nowhere, and whatever else links.go looks for. It
-// exits 1 if a block could not be made or, with -n, is stale, or if there is
-// anything else to say. Misused, it exits 2.
+// It also reports links that lead nowhere and the other problems that
+// internal/doctest finds. It exits 1 if it reports anything: a problem, a block that
+// could not be made or, with -n, a stale block. Misused, it exits 2.
 package main
 
 import (
