@@ -79,7 +79,14 @@ func TestEndToEnd(t *testing.T) {
 		t.Errorf("got %d lines, want %d:\n%s", len(lines), want, &out)
 	}
 	for _, l := range lines {
-		if cpu, found := l.Value("cpu-ns/msg"); l.Load != "IdleMemory" && (!found || cpu <= 0 || l.N <= 0) {
+		if l.Load == "IdleMemory" {
+			continue
+		}
+		cpu, found := l.Value("cpu-ns/msg")
+		// On a busy machine, the queues in the kernel can feed the slow readers for
+		// the whole window while the server waits for a CPU.
+		worked := cpu > 0 || l.Load == "SlowReaders"
+		if !found || !worked || l.N <= 0 {
 			t.Errorf("%s: got %d messages, %v ns of CPU each", l.Case(), l.N, cpu)
 		}
 	}
