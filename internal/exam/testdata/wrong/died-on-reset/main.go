@@ -1,4 +1,4 @@
-// Wrong on purpose: it takes the error of one client for its own.
+// Wrong on purpose: it treats one client's error as its own.
 package main
 
 import (
@@ -17,7 +17,7 @@ func main() {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // out of descriptors: later
+			time.Sleep(10 * time.Millisecond) // out of descriptors: try again later
 			continue
 		}
 		go serve(c.(*net.TCPConn))

@@ -1,4 +1,4 @@
-// Wrong on purpose: it takes any error from accept for the end.
+// Wrong on purpose: any error from accept ends it.
 package main
 
 import (

@@ -1,4 +1,5 @@
-// Wrong on purpose: it has its clients speak in turn, and waits for each of them.
+// Wrong on purpose: it reads from its clients in turn, and waits for each of
+// them.
 package main
 
 import (
@@ -19,7 +20,7 @@ func main() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
-				time.Sleep(10 * time.Millisecond) // out of descriptors: later
+				time.Sleep(10 * time.Millisecond) // out of descriptors: try again later
 				continue
 			}
 			arrivals <- c
@@ -40,7 +41,7 @@ func main() {
 		if err != nil {
 			c.Close()
 			clients = slices.Delete(clients, turn, turn+1)
-			turn-- // the next one's place
+			turn-- // the next client has moved to this place
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Wrong on purpose: if a read fills its buffer, it waits for more to come before
+// Wrong on purpose: if a read fills its buffer, it waits for more bytes before
 // it answers.
 package main
 
@@ -17,7 +17,7 @@ func main() {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // out of descriptors: later
+			time.Sleep(10 * time.Millisecond) // out of descriptors: try again later
 			continue
 		}
 		go serve(c.(*net.TCPConn))

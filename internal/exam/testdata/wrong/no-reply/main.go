@@ -1,4 +1,5 @@
-// Wrong on purpose: it answers 16 bytes at a time, and waits for as many.
+// Wrong on purpose: it answers in records of 16 bytes, and waits for a whole
+// one.
 package main
 
 import (
@@ -18,7 +19,7 @@ func main() {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // out of descriptors: later
+			time.Sleep(10 * time.Millisecond) // out of descriptors: try again later
 			continue
 		}
 		go serve(c.(*net.TCPConn))
@@ -33,7 +34,7 @@ func serve(c *net.TCPConn) {
 		n, err := io.ReadFull(in, record[:])
 		out.Write(record[:n])
 		if err == nil && in.Buffered() >= len(record) {
-			continue // another one is there already
+			continue // another record is there already
 		}
 		if werr := out.Flush(); err != nil || werr != nil {
 			return

@@ -1,4 +1,5 @@
-// Wrong on purpose: it goes on reading from a client that does not read, and keeps it all.
+// Wrong on purpose: it keeps reading from a client that does not read, and
+// stores it all.
 package main
 
 import (
@@ -17,7 +18,7 @@ func main() {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // out of descriptors: later
+			time.Sleep(10 * time.Millisecond) // out of descriptors: try again later
 			continue
 		}
 		go serve(c.(*net.TCPConn))

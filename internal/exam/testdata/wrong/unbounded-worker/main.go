@@ -1,6 +1,6 @@
-// Wrong on purpose: it goes on reading from a client that does not read, and
-// keeps it all; and that in a process that has no listening socket, but is
-// handed each connection by the one that has.
+// Wrong on purpose: it keeps reading from a client that does not read, and
+// stores it all, in a process without a listening socket: the process that has
+// one passes each connection to it.
 package main
 
 import (
@@ -38,7 +38,7 @@ func main() {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // out of descriptors: later
+			time.Sleep(10 * time.Millisecond) // out of descriptors: try again later
 			continue
 		}
 		if f, err := c.(*net.TCPConn).File(); err == nil {
@@ -49,8 +49,8 @@ func main() {
 	}
 }
 
-// work serves the connections that come by descriptor 0, until there is nobody
-// who could send any.
+// work serves the connections that arrive on descriptor 0, until no process is
+// left that could send one.
 func work() {
 	for {
 		control := make([]byte, unix.CmsgSpace(4))
@@ -63,7 +63,7 @@ func work() {
 		}
 		messages, _ := unix.ParseSocketControlMessage(control[:controls])
 		if len(messages) == 0 {
-			continue // no descriptor was free for it
+			continue // no descriptor was free for the connection
 		}
 		fds, _ := unix.ParseUnixRights(&messages[0])
 		f := os.NewFile(uintptr(fds[0]), "connection")

@@ -1,4 +1,4 @@
-// Wrong on purpose: it takes data for text and tidies up line ends.
+// Wrong on purpose: it treats data as text and normalizes line ends.
 package main
 
 import (
@@ -18,7 +18,7 @@ func main() {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // out of descriptors: later
+			time.Sleep(10 * time.Millisecond) // out of descriptors: try again later
 			continue
 		}
 		go serve(c.(*net.TCPConn))
