@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -309,6 +310,11 @@ func TestMisuse(t *testing.T) {
 // A step is started again at the address that it had before, so no other
 // process may take the port meanwhile. Nothing else uses this IP address.
 func TestSignals(t *testing.T) {
+	// A shell lets its background processes ignore SIGINT, and they pass that
+	// on to their children, but not if they have a handler.
+	handled := make(chan os.Signal, 1)
+	signal.Notify(handled, syscall.SIGINT)
+	defer signal.Stop(handled)
 	pid := os.Getpid()
 	own := fmt.Sprintf("127.%d.%d.%d:0", 64+pid>>16&63, pid>>8&255, pid&255)
 	for _, s := range steps {
@@ -317,7 +323,9 @@ func TestSignals(t *testing.T) {
 			echo(t, dial(t, p.addr), "a client is connected\n")
 			p.cmd.Process.Signal(sig)
 			var exit *exec.ExitError
+			watchdog := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
 			err := p.cmd.Wait()
+			watchdog.Stop()
 			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != sig {
 				t.Errorf("%s: after %v: %v", s.name, sig, err)
 			}
