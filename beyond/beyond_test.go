@@ -1,6 +1,6 @@
-// Package beyond has what chapter 07 runs: the configuration of HAProxy, and
-// small programs. This is the test of the configuration, with a real HAProxy
-// and real servers.
+// Package beyond contains what chapter 07 runs: a configuration of HAProxy, and
+// small programs. This file tests the configuration with HAProxy itself and
+// three servers.
 package beyond
 
 import (
@@ -11,12 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,21 +28,21 @@ import (
 )
 
 const (
-	limit    = 30 * time.Second // for whatever is waited for
-	clients  = 12               // that stay: four for each server
-	newcomer = 30               // clients that come, say one thing and leave
-	turns    = 50               // answers of each client after the last blow
+	patience   = 2 * time.Minute // limits every wait; only a hang reaches it
+	clients    = 12              // that stay connected: four for each server
+	newClients = 30              // that connect, send one text and leave
+	answers    = 50              // that a client gets after a server was killed
 )
 
-// losses are how a client may learn that its connection is gone.
+// losses are the errors with which a client may lose its connection.
 var losses = []error{io.EOF, io.ErrUnexpectedEOF, unix.ECONNRESET, unix.EPIPE}
 
-// servers are as haproxy.cfg has them: the address is always the same port.
+// servers are those of haproxy.cfg. All use the same port.
 var servers = []struct{ name, host string }{{"one", "127.0.0.2"}, {"two", "127.0.0.3"}, {"three", "127.0.0.4"}}
 
-// Three servers behind HAProxy, each with clients that talk all the time. One
-// server is drained, one is killed. The clients of the killed one are lost, and
-// nobody else; who comes now is served.
+// Three servers run behind HAProxy, each with clients that talk all the time.
+// One server is drained, another one is killed. Only the clients of the killed
+// server lose their connections, and every new client is served.
 func TestDrainedAndKilled(t *testing.T) {
 	haproxy := findHAProxy(t)
 	step4 := build(t)
@@ -54,13 +56,14 @@ func TestDrainedAndKilled(t *testing.T) {
 		p.await(s.name, "to be UP", func(r row) bool { return r["status"] == "UP" && r["check_status"] == "L4OK" })
 	}
 
-	of := make(map[string][]*client) // by server
+	clientsOf := make(map[string][]*client) // by server
 	for range clients {
 		c := p.client()
-		of[p.serverOf(c)] = append(of[p.serverOf(c)], c)
+		server := p.serverOf(c)
+		clientsOf[server] = append(clientsOf[server], c)
 	}
 	for _, s := range servers {
-		if n := len(of[s.name]); n != clients/len(servers) {
+		if n := len(clientsOf[s.name]); n != clients/len(servers) {
 			t.Fatalf("%s has %d clients, want %d", s.name, n, clients/len(servers))
 		}
 	}
@@ -68,58 +71,58 @@ func TestDrainedAndKilled(t *testing.T) {
 	p.command("set server echo/two state drain")
 	p.await("two", "to be drained", func(r row) bool { return r["status"] == "DRAIN" })
 	before := p.row("two")["stot"]
-	p.newcomers("while two is drained")
+	p.newClients("while two is drained")
 
 	killed := processes["three"]
 	killed.Process.Kill() // SIGKILL
-	killed.Wait()         // now its descriptors are closed, and nobody listens
-	p.newcomers("when three has just been killed")
+	killed.Wait()         // now its descriptors are closed
+	p.newClients("when three has just been killed")
 	p.await("three", "to be DOWN", func(r row) bool { return r["status"] == "DOWN" })
-	p.newcomers("when three is down")
+	p.newClients("when three is down")
 
-	for _, c := range of["three"] {
+	for _, c := range clientsOf["three"] {
 		if err := c.lost(); !slices.ContainsFunc(losses, func(l error) bool { return errors.Is(err, l) }) {
 			t.Errorf("a client of the killed server: got %v, want the end of the stream or a reset", err)
 		}
 	}
-	for _, c := range append(of["one"], of["two"]...) {
-		if err := c.more(turns); err != nil {
+	for _, c := range append(clientsOf["one"], clientsOf["two"]...) {
+		if err := c.awaitAnswers(answers); err != nil {
 			t.Errorf("a client of another server: %v", err)
 		}
 	}
 	if after := p.row("two")["stot"]; after != before {
-		t.Errorf("two is drained, and has had %s clients; before it was %s", after, before)
+		t.Errorf("two is drained, but has had %s clients, want %s as before", after, before)
 	}
 
-	// The drained one's clients leave when they like; then it may be stopped.
-	for _, c := range of["two"] {
+	// When the clients of the drained server have left, it can be stopped.
+	for _, c := range clientsOf["two"] {
 		c.leave()
 	}
 	p.await("two", "to be empty", func(r row) bool { return r["scur"] == "0" })
 	processes["two"].Process.Kill()
 	processes["two"].Wait()
-	p.newcomers("with one server of three")
-	for _, c := range of["one"] {
-		if err := c.more(turns); err != nil {
+	p.newClients("with one server of three")
+	for _, c := range clientsOf["one"] {
+		if err := c.awaitAnswers(answers); err != nil {
 			t.Errorf("a client of the last server: %v", err)
 		}
 	}
 
-	// And both come back.
+	// Both servers return.
 	startStep(t, step4, "127.0.0.3:"+port)
 	startStep(t, step4, "127.0.0.4:"+port)
 	p.command("set server echo/two state ready")
 	for _, name := range []string{"two", "three"} {
 		p.await(name, "to be back", func(r row) bool { return r["status"] == "UP" })
-		had := p.row(name)["stot"]
-		p.newcomers("when all are back")
-		if p.row(name)["stot"] == had {
-			t.Errorf("%s is back, and none of %d new clients got there", name, newcomer)
+		before := p.row(name)["stot"]
+		p.newClients("when all are back")
+		if p.row(name)["stot"] == before {
+			t.Errorf("%s is back, but got none of %d new clients", name, newClients)
 		}
 	}
 }
 
-// Debian has it in a folder where only root's shell looks.
+// findHAProxy also looks in /usr/sbin, which is not in every user's PATH.
 func findHAProxy(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"haproxy", "/usr/sbin/haproxy"} {
@@ -140,31 +143,35 @@ func build(t *testing.T) string {
 	return bin
 }
 
-// freePort returns a port that nobody has at any of the four addresses.
+// freePort returns a port that is free at all four addresses. It is below the
+// ports that the kernel gives to clients: ip(7), ip_local_port_range. So no
+// other process gets it by chance while a server is restarted.
 func freePort(t *testing.T) string {
 	t.Helper()
-next:
-	for range 100 {
-		first, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer first.Close()
-		_, port, _ := net.SplitHostPort(first.Addr().String())
-		for _, s := range servers {
-			l, err := net.Listen("tcp4", s.host+":"+port)
+	hosts := []string{"127.0.0.1"}
+	for _, s := range servers {
+		hosts = append(hosts, s.host)
+	}
+	free := func(port string) bool {
+		for _, host := range hosts {
+			l, err := net.Listen("tcp4", host+":"+port)
 			if err != nil {
-				continue next
+				return false
 			}
 			defer l.Close()
 		}
-		return port
+		return true
+	}
+	for range 100 {
+		if port := strconv.Itoa(10_000 + rand.IntN(20_000)); free(port) {
+			return port
+		}
 	}
 	t.Fatal("no port is free")
 	return ""
 }
 
-// start starts a command that ends with the test.
+// start starts a command, and ends it with the test.
 func start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
@@ -184,7 +191,7 @@ func startStep(t *testing.T, step4, addr string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd.Stderr = log // a file: nobody has to read it for the server to go on
+	cmd.Stderr = log // a file, because a pipe that is not read would block the server
 	start(t, cmd)
 	await(t, "step 4 to listen on "+addr, func() bool {
 		text, _ := os.ReadFile(log.Name())
@@ -193,16 +200,17 @@ func startStep(t *testing.T, step4, addr string) *exec.Cmd {
 	return cmd
 }
 
-func await(t *testing.T, what string, is func() bool) {
+// await waits until a condition is true.
+func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); !is(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v for %s", limit, what)
+			t.Fatalf("waited %v for %s", patience, what)
 		}
 	}
 }
 
-// A proxy is a HAProxy that runs.
+// A proxy is a running HAProxy.
 type proxy struct {
 	t            *testing.T
 	addr, socket string
@@ -214,7 +222,7 @@ func startHAProxy(t *testing.T, haproxy, port string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "beyond") // t.TempDir may be too long for a socket
+	dir, err := os.MkdirTemp("", "beyond") // the path of t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,9 +231,9 @@ func startHAProxy(t *testing.T, haproxy, port string) *proxy {
 	cmd := exec.Command(haproxy, "-f", config)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PORT="+port)
 	cmd.Stdout, cmd.Stderr = &log, &log
-	t.Cleanup(func() { // after the one of start: it has ended
+	t.Cleanup(func() { // runs after the cleanup of start: HAProxy has ended
 		if t.Failed() {
-			t.Logf("HAProxy said:\n%s", log.Bytes())
+			t.Logf("HAProxy's log:\n%s", log.Bytes())
 		}
 	})
 	start(t, cmd)
@@ -240,15 +248,15 @@ func startHAProxy(t *testing.T, haproxy, port string) *proxy {
 	return p
 }
 
-// command says something to the runtime API, and returns what it answers.
+// command sends a line to the runtime API, and returns the answer.
 func (p *proxy) command(line string) string {
 	p.t.Helper()
-	c, err := net.DialTimeout("unix", p.socket, limit)
+	c, err := net.DialTimeout("unix", p.socket, patience)
 	if err != nil {
 		p.t.Fatalf("HAProxy's runtime API: %v", err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintln(c, line)
 	answer, err := io.ReadAll(c)
 	if err != nil {
@@ -260,7 +268,7 @@ func (p *proxy) command(line string) string {
 	return string(answer)
 }
 
-// A row is one of "show stat", by the name of the column.
+// A row is a row of "show stat", by column name.
 type row map[string]string
 
 func (p *proxy) row(server string) row {
@@ -282,14 +290,14 @@ func (p *proxy) row(server string) row {
 	return nil
 }
 
-func (p *proxy) await(server, what string, is func(row) bool) {
+func (p *proxy) await(server, what string, condition func(row) bool) {
 	p.t.Helper()
-	await(p.t, server+" "+what, func() bool { return is(p.row(server)) })
+	await(p.t, server+" "+what, func() bool { return condition(p.row(server)) })
 }
 
 var session = regexp.MustCompile(`src=(\S+) fe=echo be=echo srv=(\S+)`)
 
-// serverOf asks HAProxy where it has sent a client.
+// serverOf returns the server to which HAProxy has connected a client.
 func (p *proxy) serverOf(c *client) string {
 	p.t.Helper()
 	sessions := session.FindAllStringSubmatch(p.command("show sess"), -1)
@@ -300,28 +308,28 @@ func (p *proxy) serverOf(c *client) string {
 	return sessions[i][2]
 }
 
-// newcomers are clients that come one after the other, say something, hear it,
-// and leave.
-func (p *proxy) newcomers(when string) {
+// newClients connects clients one after the other. Each has a text echoed and
+// leaves.
+func (p *proxy) newClients(when string) {
 	p.t.Helper()
-	for i := range newcomer {
-		if err := p.newcomer(i); err != nil {
+	for i := range newClients {
+		if err := p.newClient(i); err != nil {
 			p.t.Errorf("%s: new client %d: %v", when, i, err)
 		}
 	}
 }
 
-func (p *proxy) newcomer(i int) error {
-	c, err := net.DialTimeout("tcp4", p.addr, limit)
+func (p *proxy) newClient(i int) error {
+	c, err := net.DialTimeout("tcp4", p.addr, patience)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(patience))
 	return echo(c, bufio.NewReader(c), i)
 }
 
-// echo sends a text that tells the i-th from all others, and wants it back.
+// echo sends a text that is different for each i, and expects it back.
 func echo(c io.Writer, r io.Reader, i int) error {
 	text := bytes.Repeat(fmt.Appendf(nil, "%d.", i), 1+i%1000)
 	if _, err := c.Write(text); err != nil {
@@ -337,27 +345,28 @@ func echo(c io.Writer, r io.Reader, i int) error {
 	return nil
 }
 
-// A client talks without a pause until it is lost or told to leave.
+// A client has texts echoed without a pause until it loses its connection or
+// leaves.
 type client struct {
 	conn    net.Conn
 	answers atomic.Int64
 	leaving atomic.Bool
-	ended   context.Context // its cause says why
+	ended   context.Context // its cause is the reason
 }
 
 func (p *proxy) client() *client {
 	p.t.Helper()
-	conn, err := net.DialTimeout("tcp4", p.addr, limit)
+	conn, err := net.DialTimeout("tcp4", p.addr, patience)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(4 * limit))
 	c := &client{conn: conn}
 	ended, end := context.WithCancelCause(context.Background())
 	c.ended = ended
 	go func() {
 		for r, i := bufio.NewReader(conn), 0; !c.leaving.Load(); i++ {
+			conn.SetDeadline(time.Now().Add(patience))
 			if err := echo(conn, r, i); err != nil {
 				conn.Close()
 				end(err)
@@ -368,37 +377,37 @@ func (p *proxy) client() *client {
 		conn.Close()
 		end(nil)
 	}()
-	if err := c.more(1); err != nil { // it has a server now
+	if err := c.awaitAnswers(1); err != nil { // HAProxy has chosen a server now
 		p.t.Fatal(err)
 	}
 	return c
 }
 
-// more waits until the client has had n more answers.
-func (c *client) more(n int64) error {
-	deadline := time.Now().Add(limit)
+// awaitAnswers waits until the client has got n more answers.
+func (c *client) awaitAnswers(n int64) error {
+	deadline := time.Now().Add(patience)
 	for want := c.answers.Load() + n; c.answers.Load() < want; time.Sleep(time.Millisecond) {
 		if c.ended.Err() != nil {
 			return context.Cause(c.ended)
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d answers within %v, want %d", n-want+c.answers.Load(), limit, n)
+			return fmt.Errorf("%d answers within %v, want %d", n-want+c.answers.Load(), patience, n)
 		}
 	}
 	return nil
 }
 
-// lost waits until the client has lost its connection, and says how.
+// lost waits until the client has lost its connection, and returns the error.
 func (c *client) lost() error {
 	select {
 	case <-c.ended.Done():
 		return context.Cause(c.ended)
-	case <-time.After(limit):
-		return errors.New("it goes on")
+	case <-time.After(patience):
+		return errors.New("it is still served")
 	}
 }
 
-// leave ends the client after the answer it waits for.
+// leave ends the client after the answer that it is waiting for.
 func (c *client) leave() {
 	c.leaving.Store(true)
 	<-c.ended.Done()

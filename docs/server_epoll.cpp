@@ -6,8 +6,8 @@
 // Build: g++ docs/server_epoll.cpp (it makes ./a.out)
 // Usage: server_epoll [-addr 127.0.0.1:6379]
 //
-// This is step3-epoll-lt/main.go once more: the same functions and names, in
-// the same order. Where C++ needs another call than Go, a comment says why.
+// This is step3-epoll-lt/main.go in C++: the same functions and names, in the
+// same order. Where C++ needs a different call than Go, a comment says why.
 
 #include <arpa/inet.h>
 #include <getopt.h>
@@ -33,7 +33,7 @@ const int maxEvents = 256;       // events that one epoll_wait may return
 
 struct conn {
     int fd;
-    sockaddr_in addr; // the client's, for the log
+    sockaddr_in addr; // the client's address, for the log
 
     // Bytes read and not yet written. While there are any, the connection
     // is flushing and nothing more is read from it; otherwise it is reading.
@@ -43,7 +43,7 @@ struct conn {
 };
 
 // Its functions are named after the calls that they wrap: read is ours, and
-// ::read the kernel's. A string that they return says why c is to be closed.
+// ::read is the kernel's. A string that they return is the reason to close c.
 struct server {
     int listener = -1;
     sockaddr_in addr = {};
@@ -79,8 +79,8 @@ int main(int argc, char *argv[]) {
                 "such as -addr 127.0.0.1:7000");
         return 2;
     }
-    // As many clients as the hard limit allows: the soft one is often 1024.
-    // The Go runtime raises it by itself.
+    // The soft limit is often 1024. Raised to the hard limit, it allows more
+    // clients. The Go runtime does that by itself.
     rlimit limit;
     check("getrlimit(RLIMIT_NOFILE)", getrlimit(RLIMIT_NOFILE, &limit));
     limit.rlim_cur = limit.rlim_max;
@@ -93,7 +93,7 @@ int main(int argc, char *argv[]) {
 bool parse(int argc, char *argv[], sockaddr_in &addr) {
     const char *at = "127.0.0.1:6379";
     const option options[] = {{"addr", required_argument, nullptr, 'a'}, {}};
-    opterr = 0; // getopt is to print nothing: main does
+    opterr = 0; // getopt prints nothing: main reports misuse
     int opt;
     while ((opt = getopt_long_only(argc, argv, "+", options, nullptr)) == 'a')
         at = optarg;
@@ -121,11 +121,11 @@ void server::listen() {
     socklen_t len = sizeof addr;
     check(call.c_str(), ::bind(listener, (sockaddr *)&addr, len));
     check("listen", ::listen(listener, backlog));
-    check("getsockname", // PORT 0 was the kernel's to choose
+    check("getsockname", // for port 0, the kernel chose one
           ::getsockname(listener, (sockaddr *)&addr, &len));
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 void server::serve() {
     epfd = ::epoll_create1(EPOLL_CLOEXEC);
     check("epoll_create1", epfd);
@@ -142,26 +142,26 @@ void server::serve() {
             if (fd == listener)
                 accept();
             else
-                turn(conns.at(fd)); // not conns[fd]: that would add one
+                turn(conns.at(fd)); // not conns[fd]: [] could add an element
         }
     }
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 void server::accept() {
     for (;;) {
-        sockaddr_in from; // like the listener: AF_INET
+        sockaddr_in from; // AF_INET, like the listener
         socklen_t len = sizeof from;
         int fd = ::accept4(listener, (sockaddr *)&from, &len,
                            SOCK_NONBLOCK | SOCK_CLOEXEC);
-        switch (fd == -1 ? errno : 0) { // errno is of failed calls only
+        switch (fd == -1 ? errno : 0) { // only a failed call sets errno
         case 0:            break;
-        case EAGAIN:       return;   // nobody is waiting
-        case ECONNABORTED: continue; // it left while it waited: the next
+        case EAGAIN:       return;   // the queue is empty
+        case ECONNABORTED: continue; // it left while queued: try the next
         case EMFILE: case ENFILE: case ENOBUFS: case ENOMEM:
             outOfDescriptors();
             return;
-        default:           check("accept4", fd); // which ends the program
+        default:           check("accept4", fd); // ends the program
         }
         // A reference to an element stays valid until that one is erased.
         conn &c = conns[fd] = conn{fd, from, {}, EPOLLIN};
@@ -172,41 +172,42 @@ void server::accept() {
     }
 }
 
-// outOfDescriptors stops the listener until close starts it again: clients that
-// wait keep it ready, and epoll_wait would return at once, again and again.
+// outOfDescriptors pauses the listener until close resumes it: queued clients
+// keep it ready, and epoll_wait would return at once, again and again.
 void server::outOfDescriptors() {
     if (conns.empty())
-        check("accept4", -1); // nobody is there to leave and free one
+        check("accept4", -1); // there is no client that could leave
     logLine(failed("accept4") + ": waiting for a client to leave");
     full = true;
     check("epoll_ctl(EPOLL_CTL_MOD)", setInterest(EPOLL_CTL_MOD, listener, 0));
 }
 
-// turn takes c a step further: it flushes, or reads once and answers.
+// turn does one step for c: it flushes, or reads once and answers.
 void server::turn(conn &c) {
     std::string why = c.pending.empty()
         ? read(c) : write(c, c.pending.data(), c.pending.size());
     if (!why.empty())
-        close(c, why); // and c is gone: last of all
+        close(c, why); // last, because c no longer exists after it
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 std::string server::read(conn &c) {
     ssize_t n = ::read(c.fd, buf, sizeof buf);
     if (n == -1 && errno == EAGAIN)
-        return ""; // nothing has come
+        return ""; // nothing has arrived
     if (n == -1)
-        return failed("read"); // not EINTR: a call that never sleeps
+        return failed("read"); // not EINTR: this call never sleeps
     if (n == 0)
-        return "EOF"; // c sends no more, and has back all it sent
+        return "EOF"; // c sends no more and got everything back
     return write(c, buf, n);
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 std::string server::write(conn &c, const char *data, size_t size) {
     while (size > 0) { // send(2) may take less than it is given
-        // write(2) to a client that is gone would end this process by SIGPIPE,
-        // which Go prevents. With MSG_NOSIGNAL it is one more error: EPIPE.
+        // write(2) to a client that has left would end this process with
+        // SIGPIPE, which Go prevents. With MSG_NOSIGNAL the call fails with
+        // EPIPE instead.
         ssize_t n = ::send(c.fd, data, size, MSG_NOSIGNAL);
         if (n == -1 && errno == EAGAIN)
             break;
@@ -215,8 +216,9 @@ std::string server::write(conn &c, const char *data, size_t size) {
         data += n;
         size -= n;
     }
-    // data may lie in buf or in pending: copy, and only then replace pending.
-    // Nothing left frees it: memory is for those who stall.
+    // data is part of buf or of pending itself: it is copied before pending is
+    // replaced. Without data that frees pending: only a stalled client keeps
+    // one.
     c.pending = std::vector<char>(data, data + size);
     uint32_t interest = size > 0 ? EPOLLOUT : EPOLLIN;
     if (interest == c.interest)
@@ -226,19 +228,20 @@ std::string server::write(conn &c, const char *data, size_t size) {
         ? "" : failed("epoll_ctl(EPOLL_CTL_MOD)");
 }
 
-// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
-// EPOLLHUP it always reports; the next read or write then returns the reason.
+// setInterest sets the events on fd that wake the loop. What turn then does
+// depends on the connection's state. EPOLLERR and EPOLLHUP always wake the
+// loop: the next read or write returns the reason.
 int server::setInterest(int op, int fd, uint32_t interest) {
     epoll_event event = {};
     event.events = interest;
-    event.data.fd = fd; // a union, ours to fill: epoll_wait only returns it
+    event.data.fd = fd; // a union; the kernel does not interpret it
     return ::epoll_ctl(epfd, op, fd, &event);
 }
 
-// close ends one connection: an error of one client is nobody else's. It also
-// ends the registration: epoll(7), "Questions and answers".
+// close ends one connection. One client's error does not affect the others.
+// close(2) also ends the registration: epoll(7), "Questions and answers".
 void server::close(conn &c, std::string why) {
-    int fd = c.fd; // a copy: erase ends c
+    int fd = c.fd; // a copy: erase destroys c
     if (::close(fd) == -1)
         why += "; " + failed("close");
     logLine("fd " + std::to_string(fd) + ": " + addrPort(c.addr) +
@@ -257,18 +260,18 @@ std::string addrPort(const sockaddr_in &addr) {
     return std::string(host) + ":" + std::to_string(ntohs(addr.sin_port));
 }
 
-// logLine writes one whole line at once: stderr(3) has no buffer.
+// logLine writes a whole line with one call: stderr(3) is unbuffered.
 void logLine(const std::string &line) {
     fputs((program + (": " + line + "\n")).c_str(), stderr);
 }
 
-// failed says which call failed and why: Go returns an error, C sets errno.
+// failed names the call and the reason: Go returns an error, C sets errno.
 std::string failed(const char *call) {
-    const char *why = strerror(errno); // first: any call may change errno
+    const char *why = strerror(errno); // first: any other call may change errno
     return std::string(call) + ": " + why;
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 void check(const char *call, int result) {
     if (result == -1) {
         logLine(failed(call));

@@ -1,6 +1,6 @@
 // Handoff accepts connections in one process and serves them in another one:
-// the front process hands each descriptor to the worker with SCM_RIGHTS, over a
-// Unix socket.
+// the front process passes each descriptor to the worker with SCM_RIGHTS, over
+// a Unix socket.
 //
 // Usage: handoff [-addr 127.0.0.1:6379]
 package main
@@ -28,7 +28,8 @@ func main() {
 		log.Printf("got %q; want -addr IPv4:PORT", os.Args[1:])
 		os.Exit(2)
 	}
-	// SOCK_SEQPACKET: messages, so that one sendmsg is one recvmsg.
+	// SOCK_SEQPACKET keeps message boundaries: one recvmsg receives one
+	// sendmsg.
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	check("socketpair", err)
 	path, err := os.Executable()
@@ -41,7 +42,7 @@ func main() {
 	front(addr, pair[0])
 }
 
-// front accepts, and hands over.
+// front accepts connections and passes them to the worker.
 func front(addr netip.AddrPort, worker int) {
 	l, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	check("socket", err)
@@ -58,14 +59,15 @@ func front(addr netip.AddrPort, worker int) {
 	}
 }
 
-// give sends a copy of fd to whoever reads at the other end of to.
+// give sends a copy of fd to the process at the other end of to.
 func give(to, fd int) error {
-	return unix.Sendmsg(to, []byte{0}, unix.UnixRights(fd), nil, 0) // a byte at least must go along
+	return unix.Sendmsg(to, []byte{0}, unix.UnixRights(fd), nil, 0) // at least one byte of data is needed
 }
 
-// take receives one; ok is false when nobody is left to send any.
+// take receives a descriptor; ok is false when no process is left that could
+// send one.
 func take(from int) (fd int, ok bool) {
-	control := make([]byte, unix.CmsgSpace(4)) // room for one number
+	control := make([]byte, unix.CmsgSpace(4)) // room for one descriptor
 	n, controls, _, _, err := unix.Recvmsg(from, make([]byte, 1), control, unix.MSG_CMSG_CLOEXEC)
 	check("recvmsg", err)
 	if n == 0 {
@@ -85,7 +87,7 @@ func work(front int) {
 		buf := make([]byte, 4096)
 		n, err := unix.Read(fd, buf)
 		for ; n > 0; n, err = unix.Read(fd, buf) {
-			if _, err = unix.Write(fd, buf[:n]); err != nil { // blocking: all or an error
+			if _, err = unix.Write(fd, buf[:n]); err != nil { // blocking: it writes everything or fails
 				break
 			}
 		}

@@ -1,6 +1,7 @@
-// Herd counts who wakes up when one client comes and several threads wait for
-// it, each with an epoll instance of its own on the same listening socket:
-// without EPOLLEXCLUSIVE, and with it; and how many the luckiest thread gets.
+// Herd counts the threads that wake up when one client connects and several
+// threads wait for it, each with its own epoll instance on the same listening
+// socket: without EPOLLEXCLUSIVE, and with it. It also reports the most clients
+// that one thread accepted.
 package main
 
 import (
@@ -24,7 +25,8 @@ const (
 
 func main() {
 	log.SetFlags(0)
-	// A thread that has no place to run Go code would sleep for that reason.
+	// Without enough processors of the runtime, a thread would also sleep while
+	// it waits for one, and be counted.
 	runtime.GOMAXPROCS(threads + 2)
 	fmt.Println("events                  clients  wake-ups  most by one thread")
 	woken, most := wakeups(unix.EPOLLIN)
@@ -33,11 +35,11 @@ func main() {
 	fmt.Printf("EPOLLIN|EPOLLEXCLUSIVE  %7d  %8d  %18d\n", clients, woken, most)
 }
 
-// wakeups lets clients come one by one, each when all threads sleep, and returns
-// how often a thread was woken, and how many clients one of them has had at most.
+// wakeups connects clients one by one, each when all threads sleep, and returns
+// how often a thread was woken, and the most clients that one thread accepted.
 func wakeups(events uint32) (woken int, most int32) {
 	l, addr := listen()
-	var accepted [threads]atomic.Int32 // by each
+	var accepted [threads]atomic.Int32 // by each thread
 	sum := func() (n int32) {
 		for i := range accepted {
 			n += accepted[i].Load()
@@ -73,7 +75,7 @@ func wakeups(events uint32) (woken int, most int32) {
 	return asleep(tids) - before, most
 }
 
-// wait is a thread: it sleeps until there is a client, and takes it.
+// wait runs in each thread: it sleeps until a client connects, and accepts it.
 func wait(l int, events uint32, accepted *atomic.Int32) {
 	e, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	check("epoll_create1", err)
@@ -87,14 +89,14 @@ func wait(l int, events uint32, accepted *atomic.Int32) {
 		if fd, _, err := unix.Accept4(l, unix.SOCK_CLOEXEC); err == nil {
 			unix.Close(fd)
 			accepted.Add(1)
-		} // else EAGAIN: another thread has it
+		} // else EAGAIN: another thread was faster
 	}
 }
 
 var switches = regexp.MustCompile(`(?s)State:\tS.*\nvoluntary_ctxt_switches:\t(\d+)`)
 
-// asleep waits until all threads sleep, and returns how often they have gone to
-// sleep so far. That is counted by the kernel: proc(5), at voluntary_ctxt_switches.
+// asleep waits until all threads sleep, and returns how often they went to
+// sleep so far. The kernel counts that: proc(5), at voluntary_ctxt_switches.
 func asleep(tids []int) int {
 	deadline := time.Now().Add(limit)
 	for last := -1; ; time.Sleep(time.Millisecond) {
@@ -107,7 +109,7 @@ func asleep(tids []int) int {
 				sleeping, count = sleeping+1, count+n
 			}
 		}
-		if sleeping == len(tids) && count == last { // twice the same
+		if sleeping == len(tids) && count == last { // unchanged since the last look
 			return count
 		}
 		if last = count; sleeping < len(tids) {

@@ -1,6 +1,6 @@
-// Memory opens connections to a server that runs on this machine, more and more
-// of them, and says what memory they take while they are idle: the process's
-// own, and the kernel's.
+// Memory opens more and more connections to a server on this machine, and
+// reports how much memory they take while they are idle: in the process, and in
+// the kernel.
 //
 // Usage: memory [-addr 127.0.0.1:6379]
 package main
@@ -22,7 +22,7 @@ import (
 
 var stages = []int{1000, 5000, 10000, 19000}
 
-const spare = 100 // descriptors that this program and the server need besides
+const spare = 100 // descriptors that this program and the server need for other things
 
 func main() {
 	log.SetFlags(0)
@@ -34,7 +34,7 @@ func main() {
 		os.Exit(2)
 	}
 	pid := listener(addr)
-	var limit unix.Rlimit // Go has made the soft one the hard one
+	var limit unix.Rlimit // Go has raised the soft limit to the hard one
 	check("getrlimit", unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	if limit.Cur <= spare {
 		log.Fatalf("%d descriptors are too few: ulimit -n 20000", limit.Cur)
@@ -57,13 +57,13 @@ func main() {
 	const million = 1000 * 1000
 	fmt.Printf("a million: 1000000 * (%d + %d) B = %d MiB + %d MiB\n",
 		user, kernel, million*user>>20, million*kernel>>20)
-	for _, c := range clients { // by a reset: no port stays in TIME_WAIT
+	for _, c := range clients { // with a reset, so that no port stays in TIME_WAIT
 		unix.SetsockoptLinger(c, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		unix.Close(c)
 	}
 }
 
-// measure prints a row, and returns what each of n connections takes, in bytes.
+// measure prints a row, and returns the bytes that each of n connections takes.
 func measure(pid, rss, before, n int) (user, kernel int) {
 	process, all := resident(pid), slab()
 	user = max(0, process-rss) / n
@@ -72,8 +72,8 @@ func measure(pid, rss, before, n int) (user, kernel int) {
 	return user, kernel
 }
 
-// connect makes a connection and has one byte echoed: then the server has
-// accepted it, and waits.
+// connect opens a connection and has one byte echoed, so that the server has
+// accepted it and is waiting.
 func connect(addr netip.AddrPort) int {
 	c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	check("socket", err)

@@ -1,7 +1,7 @@
-// Pool runs an event loop with two clients. One asks for work that blocks, the
-// other for an echo, again and again. It measures how long the second one waits:
-// first the loop does the work itself, then a pool of threads does it, and tells
-// the loop by an eventfd.
+// Pool runs an event loop with two clients. One requests work that blocks, the
+// other an echo, again and again. It measures how long the second one waits:
+// first the loop does the work itself, then a pool of threads does it, and
+// notifies the loop through an eventfd.
 package main
 
 import (
@@ -16,13 +16,14 @@ import (
 
 const (
 	jobs    = 5
-	threads = 2                      // of the pool
-	takes   = 200 * time.Millisecond // a job
+	threads = 2                      // in the pool
+	takes   = 200 * time.Millisecond // per job
 )
 
 func main() {
 	log.SetFlags(0)
-	// A thread that sleeps in a call keeps its place to run Go for a while.
+	// A thread that sleeps in a call keeps its processor of the runtime for a
+	// while: there are enough for all.
 	runtime.GOMAXPROCS(threads + 4)
 	fmt.Printf("in the loop: the worst echo took %v\n", worst(false).Round(10*time.Microsecond))
 	fmt.Printf("in the pool: the worst echo took %v\n", worst(true).Round(10*time.Microsecond))
@@ -32,8 +33,8 @@ type server struct {
 	slow, quick int // the clients
 	pool        bool
 	jobs        chan struct{} // to the pool
-	done        chan struct{} // back from it
-	note        int           // an eventfd: how many are back
+	done        chan struct{} // finished
+	note        int           // an eventfd: counts the finished jobs
 }
 
 func (s *server) serve() {
@@ -62,25 +63,25 @@ func (s *server) serve() {
 	}
 }
 
-// event serves a descriptor that was ready: data is what was read from it.
+// event handles data that was read from fd.
 func (s *server) event(fd int, data []byte) {
 	switch {
 	case fd == s.quick:
 		write(fd, data)
 	case fd == s.slow && s.pool:
-		s.jobs <- struct{}{} // there is room: see worst
+		s.jobs <- struct{}{} // never blocks: see its capacity in worst
 	case fd == s.slow:
 		work()
 		write(fd, []byte{1})
 	case fd == s.note:
-		for range data[0] { // a small number: it is all in the lowest byte
+		for range data[0] { // a small number: only its lowest byte is set
 			<-s.done
 			write(s.slow, []byte{1})
 		}
 	}
 }
 
-// thread is one of the pool. It does not touch the clients: they are the loop's.
+// thread runs in each thread of the pool. Only the loop touches the clients.
 func (s *server) thread() {
 	for range s.jobs {
 		work()
@@ -89,18 +90,18 @@ func (s *server) thread() {
 	}
 }
 
-// work stands for a read from a disk or the question to a name server: a system
-// call that sleeps.
+// work stands for a read from a disk or a query to a name server: a system call
+// that sleeps.
 func work() {
 	t := unix.NsecToTimespec(int64(takes))
 	err := unix.Nanosleep(&t, &t)
-	for err == unix.EINTR { // a signal; in t is what is left
+	for err == unix.EINTR { // a signal; t has the remaining time
 		err = unix.Nanosleep(&t, &t)
 	}
 	check("nanosleep", err)
 }
 
-// worst returns the longest time that an echo took while jobs were done.
+// worst returns the longest time that an echo took while jobs were running.
 func worst(pool bool) time.Duration {
 	slow, quick := pair(), pair()
 	note, err := unix.Eventfd(0, unix.EFD_CLOEXEC)

@@ -1,6 +1,6 @@
-// Queue shows what becomes of the clients that wait in the accept queue of a
-// worker when it dies: of several listening sockets with SO_REUSEPORT, one is
-// closed, as the kernel does when a process ends.
+// Queue shows what happens to the clients in the accept queue of a worker that
+// dies: it closes one of several listening sockets with SO_REUSEPORT, as the
+// kernel does when a process ends.
 package main
 
 import (
@@ -50,24 +50,24 @@ func connect(to unix.Sockaddr) []int {
 	for range clients {
 		c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		check("socket", err)
-		check("connect", unix.Connect(c, to)) // which is done before accept(2)
+		check("connect", unix.Connect(c, to)) // complete before accept(2)
 		all = append(all, c)
 	}
 	return all
 }
 
-// waiting returns the length of the accept queue of l.
+// waiting returns the length of l's accept queue.
 func waiting(l int) int {
 	info, err := unix.GetsockoptTCPInfo(l, unix.IPPROTO_TCP, unix.TCP_INFO)
 	check("getsockopt(TCP_INFO)", err)
-	return int(info.Unacked) // of a listening socket it is this
+	return int(info.Unacked) // for a listening socket: the length of its accept queue
 }
 
-// reset returns how many clients have lost their connection.
+// reset returns the number of clients whose connection was reset.
 func reset(clients []int) int {
 	n := 0
 	for _, c := range clients {
-		fds := []unix.PollFd{{Fd: int32(c)}} // POLLERR and POLLHUP need not be asked for
+		fds := []unix.PollFd{{Fd: int32(c)}} // POLLERR and POLLHUP are always reported
 		_, err := unix.Poll(fds, 0)
 		check("poll", err)
 		if fds[0].Revents&unix.POLLERR != 0 {

@@ -1,5 +1,5 @@
-// Package source reads a program of one file, as the steps and the exercises
-// are, for the tests that hold what such a program may be.
+// Package source parses a program that is a single Go file, such as a step or
+// an exercise, for the tests that check how such a program is written.
 package source
 
 import (
@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// A Program is a file of Go.
+// A Program is a parsed Go file.
 type Program struct {
 	Text  string
 	Funcs []Func // in file order
@@ -24,11 +24,11 @@ type Program struct {
 // A Func is a function or a method.
 type Func struct {
 	Name  string
-	Text  string // comment included
-	Lines int    // without the comment
+	Text  string // including its comment
+	Lines int    // without its comment
 }
 
-// Read reads a file and parses it.
+// Read reads and parses a file.
 func Read(name string) (*Program, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -52,7 +52,7 @@ func Read(name string) (*Program, error) {
 	return p, nil
 }
 
-// Functions returns the text of each function by its name.
+// Functions returns the text of each function, by name.
 func (p *Program) Functions() map[string]string {
 	all := make(map[string]string)
 	for _, f := range p.Funcs {
@@ -61,13 +61,13 @@ func (p *Program) Functions() map[string]string {
 	return all
 }
 
-// Body returns the lines behind the package comment.
+// Body returns the lines after the package comment.
 func (p *Program) Body() []string {
 	return strings.Split(p.Text[p.fset.Position(p.file.Package).Offset:], "\n")
 }
 
-// Imports returns what a program must not import: anything but the standard
-// library, without net and syscall, and golang.org/x/sys/unix.
+// Imports returns the imports that are not allowed. Allowed are the standard
+// library except net and syscall, and golang.org/x/sys/unix.
 func (p *Program) Imports() (forbidden []string) {
 	standard := regexp.MustCompile(`^[a-z]+(/[a-z0-9]+)*$`)
 	for _, spec := range p.file.Imports {
@@ -80,7 +80,7 @@ func (p *Program) Imports() (forbidden []string) {
 	return forbidden
 }
 
-// Concurrency returns where there are goroutines and channels.
+// Concurrency returns the places that use goroutines or channels.
 func (p *Program) Concurrency() (found []string) {
 	ast.Inspect(p.file, func(n ast.Node) bool {
 		switch n.(type) {
@@ -92,8 +92,8 @@ func (p *Program) Concurrency() (found []string) {
 	return found
 }
 
-// Changed counts the lines that a diff of a and b removes and adds: all that
-// are not in their longest common subsequence.
+// Changed returns the number of lines that a diff of a and b removes and adds:
+// those that are not in the longest common subsequence of a and b.
 func Changed(a, b []string) int {
 	common := make([]int, len(b)+1)
 	for _, line := range a {

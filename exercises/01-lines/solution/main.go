@@ -1,7 +1,7 @@
 // Exercise 01: lines.
 //
 // A TCP server: step 1, which answers each line with its length in bytes,
-// however the line arrives. To "hello\n" the answer is "5\n".
+// however the line arrives. The answer to "hello\n" is "5\n".
 //
 // Usage: 01-lines [-addr 127.0.0.1:6379]
 package main
@@ -28,11 +28,11 @@ const (
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
-	// CHANGED: what must not be forgotten from one read to the next. It is the
-	// connection's own: the next client begins with a line of its own.
-	length int // of the line that has begun: bytes without a line end so far
+	// CHANGED: what has to be kept from one read to the next. It belongs to the
+	// connection: the next client begins with a new line.
+	length int // of the unfinished line: bytes so far
 }
 
 type server struct {
@@ -41,9 +41,9 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -78,12 +78,12 @@ func listen(addr netip.AddrPort) *server {
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	return &server{listener: fd, addr: addrPort(bound)}
 }
 
-// serve stays with one client until it leaves, then takes the next.
+// serve handles one client until it leaves, then accepts the next.
 func (s *server) serve() {
 	for {
 		c := s.accept()
@@ -102,7 +102,7 @@ func (s *server) accept() *conn {
 		switch err {
 		case nil:
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		default:
 			check("accept", err)
 		}
@@ -112,7 +112,7 @@ func (s *server) accept() *conn {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and answers the lines that
+// read takes at most one buffer of what c has sent, and answers the lines that
 // end in it.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
@@ -120,11 +120,11 @@ func (s *server) read(c *conn) error {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has all its answers
+		return io.EOF // c sends no more and has all its answers
 	}
-	// CHANGED: the bytes say where a line ends, not the read. A stream has no
-	// other borders: one read may return part of a line, or many of them. Only
-	// the count is kept, so that a line may be longer than any buffer.
+	// CHANGED: a line ends at its '\n', not where a read ends. A stream has no
+	// other boundaries: one read may return part of a line, or several lines.
+	// Only the count is kept, so a line may be longer than any buffer.
 	var answers []byte
 	for _, b := range s.buf[:n] {
 		if b != '\n' {
@@ -137,7 +137,7 @@ func (s *server) read(c *conn) error {
 	return s.write(c, answers)
 }
 
-// write sends data to c. It sleeps while c's queue is full.
+// write sends data to c. It sleeps while c's send queue is full.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
@@ -149,18 +149,18 @@ func (s *server) write(c *conn, data []byte) error {
 	return nil
 }
 
-// close ends one connection: an error of one client is nobody else's.
+// close ends one connection. One client's error does not affect the others.
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

@@ -26,7 +26,7 @@ const (
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 }
 
 type server struct {
@@ -35,9 +35,9 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -72,12 +72,12 @@ func listen(addr netip.AddrPort) *server {
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	return &server{listener: fd, addr: addrPort(bound)}
 }
 
-// serve stays with one client until it leaves, then takes the next.
+// serve handles one client until it leaves, then accepts the next.
 func (s *server) serve() {
 	for {
 		c := s.accept()
@@ -96,7 +96,7 @@ func (s *server) accept() *conn {
 		switch err {
 		case nil:
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		default:
 			check("accept", err)
 		}
@@ -106,27 +106,27 @@ func (s *server) accept() *conn {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
-	// CHANGED: every error, not ECONNRESET alone. It says something of this
-	// connection and nothing of the server: ETIMEDOUT, say, when c's cable was
-	// pulled. A list of the harmless ones is never complete.
+	// CHANGED: every error, not just ECONNRESET. An error here concerns this
+	// connection only, not the server: ETIMEDOUT, for example, after c's cable
+	// was pulled. A list of harmless errors is never complete.
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has back all it sent
+		return io.EOF // c sends no more and got everything back
 	}
 	return s.write(c, s.buf[:n])
 }
 
-// write sends data to c. It sleeps while c's queue is full.
+// write sends data to c. It sleeps while c's send queue is full.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
 		// CHANGED: every error here, too. If c's RST arrives before write(2)
-		// or while it sleeps, the error is ECONNRESET. EPIPE comes after it.
+		// or while it sleeps, write fails with ECONNRESET; later, with EPIPE.
 		if err != nil {
 			return os.NewSyscallError("write", err)
 		}
@@ -135,18 +135,18 @@ func (s *server) write(c *conn, data []byte) error {
 	return nil
 }
 
-// close ends one connection: an error of one client is nobody else's.
+// close ends one connection. One client's error does not affect the others.
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

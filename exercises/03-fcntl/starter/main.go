@@ -1,6 +1,6 @@
 // Exercise 03: one descriptor and its flags.
 //
-// A TCP echo server: step 2, in which a call on a client's descriptor sleeps.
+// A TCP echo server: step 2, but calls on a client's descriptor may sleep.
 //
 // Usage: 03-fcntl [-addr 127.0.0.1:6379]
 package main
@@ -26,7 +26,7 @@ const (
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
 	// Bytes read and not yet written. While there are any, the connection
 	// is flushing and nothing more is read from it; otherwise it is reading.
@@ -40,9 +40,9 @@ type server struct {
 	conns    map[int]*conn // by descriptor
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -78,13 +78,13 @@ func listen(addr netip.AddrPort) *server {
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
 	setNonblock(fd)                    // accepted sockets inherit it
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	conns := make(map[int]*conn)
 	return &server{listener: fd, addr: addrPort(bound), conns: conns}
 }
 
-// setNonblock makes every call on fd return EAGAIN where it would sleep.
+// setNonblock makes every call on fd fail with EAGAIN where it would sleep.
 func setNonblock(fd int) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	check("fcntl(F_GETFL)", err)
@@ -92,7 +92,7 @@ func setNonblock(fd int) {
 	check("fcntl(F_SETFL)", err)
 }
 
-// serve asks everybody, for ever.
+// serve polls every client in an endless loop.
 func (s *server) serve() {
 	for {
 		s.accept()
@@ -102,9 +102,9 @@ func (s *server) serve() {
 	}
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 //
-// TODO(you): whatever a client does or leaves undone, no call on its descriptor
+// TODO(you): whatever a client does or fails to do, no call on its descriptor
 // sleeps.
 func (s *server) accept() {
 	for {
@@ -112,11 +112,11 @@ func (s *server) accept() {
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			return // no descriptor: they wait until a client leaves
+			return // no descriptor: clients wait until one leaves
 		default:
 			check("accept", err)
 		}
@@ -126,7 +126,7 @@ func (s *server) accept() {
 	}
 }
 
-// turn takes c a step further: it flushes, or reads once and answers.
+// turn does one step for c: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	var err error
 	if len(c.pending) > 0 {
@@ -139,22 +139,22 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has back all it sent
+		return io.EOF // c sends no more and got everything back
 	}
 	return s.write(c, s.buf[:n])
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
@@ -166,14 +166,15 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	// A copy: buf is shared, and data may also be the rest of pending itself.
+	c.pending = append(c.pending[:0], data...)
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
 	return nil
 }
 
-// close ends one connection: an error of one client is nobody else's.
+// close ends one connection. One client's error does not affect the others.
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
@@ -181,11 +182,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

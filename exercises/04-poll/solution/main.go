@@ -1,6 +1,6 @@
 // Exercise 04: wait with poll(2).
 //
-// A TCP echo server: step 2, but it sleeps until somebody is ready.
+// A TCP echo server: step 2, but it sleeps until a descriptor is ready.
 //
 // Usage: 04-poll [-addr 127.0.0.1:6379]
 package main
@@ -26,7 +26,7 @@ const (
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
 	// Bytes read and not yet written. While there are any, the connection
 	// is flushing and nothing more is read from it; otherwise it is reading.
@@ -41,9 +41,9 @@ type server struct {
 	full     bool          // CHANGED: no descriptor was free; close resets it
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -79,13 +79,13 @@ func listen(addr netip.AddrPort) *server {
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
 	setNonblock(fd)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	conns := make(map[int]*conn)
 	return &server{listener: fd, addr: addrPort(bound), conns: conns}
 }
 
-// setNonblock makes every call on fd return EAGAIN where it would sleep.
+// setNonblock makes every call on fd fail with EAGAIN where it would sleep.
 func setNonblock(fd int) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	check("fcntl(F_GETFL)", err)
@@ -93,11 +93,11 @@ func setNonblock(fd int) {
 	check("fcntl(F_SETFL)", err)
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 func (s *server) serve() {
 	var fds []unix.PollFd
 	for {
-		// CHANGED: poll(2) remembers nothing, so it gets the list each time.
+		// CHANGED: poll(2) keeps no state, so each call gets the whole list.
 		fds = s.interest(fds[:0])
 		_, err := unix.Poll(fds, -1)
 		if err == unix.EINTR {
@@ -105,27 +105,27 @@ func (s *server) serve() {
 		}
 		check("poll", err)
 		for _, p := range fds {
-			// CHANGED: any event will do. POLLERR and POLLHUP come unasked; the
-			// next read or write then returns the reason.
+			// CHANGED: any event counts. POLLERR and POLLHUP are always
+			// reported; the next read or write then returns the reason.
 			switch fd := int(p.Fd); {
 			case p.Revents == 0:
 			case fd == s.listener:
 				s.accept()
 			default:
-				s.turn(s.conns[fd]) // there: only its own turn closes it
+				s.turn(s.conns[fd]) // never nil: only c's own turn closes c
 			}
 		}
 	}
 }
 
-// interest appends to fds whom to wait for, and for what.
+// interest appends to fds the descriptors to wait for, each with its events.
 //
-// CHANGED: it asks for what can make the next call succeed, and for no more. A
-// send queue nearly always has room: POLLOUT with nothing pending would spin.
-// POLLIN while flushing would, too, as nobody reads.
+// CHANGED: only events that let the next call succeed are requested. A send
+// queue almost always has room, so POLLOUT with nothing pending would spin.
+// POLLIN while flushing would, too, because nothing is read then.
 func (s *server) interest(fds []unix.PollFd) []unix.PollFd {
-	// The listener is the first. Thus accept gets no number that a client of
-	// the same round has just freed, and whose event is still to be served.
+	// The listener comes first. So accept cannot get a descriptor that a client
+	// of the same round has freed and whose event is still in the list.
 	if !s.full {
 		p := unix.PollFd{Fd: int32(s.listener), Events: unix.POLLIN}
 		fds = append(fds, p)
@@ -140,21 +140,22 @@ func (s *server) interest(fds []unix.PollFd) []unix.PollFd {
 	return fds
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 func (s *server) accept() {
 	for {
 		fd, sa, err := unix.Accept(s.listener)
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			// CHANGED: who waits keeps the listener ready, and poll would
-			// return at once, again and again. (Nobody to leave? Ask on.)
+			// CHANGED: queued clients keep the listener ready, and poll would
+			// return at once, again and again. Without any client that could
+			// leave, only trying again helps.
 			s.full = len(s.conns) > 0
-			return // no descriptor: they wait until a client leaves
+			return // no descriptor: clients wait until one leaves
 		default:
 			check("accept", err)
 		}
@@ -165,7 +166,7 @@ func (s *server) accept() {
 	}
 }
 
-// turn takes c a step further: it flushes, or reads once and answers.
+// turn does one step for c: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	var err error
 	if len(c.pending) > 0 {
@@ -178,22 +179,22 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has back all it sent
+		return io.EOF // c sends no more and got everything back
 	}
 	return s.write(c, s.buf[:n])
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
@@ -205,14 +206,15 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	// A copy: buf is shared, and data may also be the rest of pending itself.
+	c.pending = append(c.pending[:0], data...)
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
 	return nil
 }
 
-// close ends one connection: an error of one client is nobody else's.
+// close ends one connection. One client's error does not affect the others.
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
@@ -221,11 +223,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

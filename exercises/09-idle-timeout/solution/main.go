@@ -1,6 +1,6 @@
 // Exercise 09: idle clients.
 //
-// A TCP echo server: step 3, which closes clients that are idle.
+// A TCP echo server: step 3, which closes idle clients.
 //
 // Usage: 09-idle-timeout [-addr 127.0.0.1:6379]
 package main
@@ -27,12 +27,12 @@ const (
 
 	maxEvents = 256 // events that one epoll_wait may return
 
-	idleTimeout = 2 * time.Second // without a byte: then a client is idle
+	idleTimeout = 2 * time.Second // without a byte, a client is idle
 )
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
 	// Bytes read and not yet written. While there are any, the connection
 	// is flushing and nothing more is read from it; otherwise it is reading.
@@ -40,9 +40,9 @@ type conn struct {
 
 	interest uint32 // EPOLLIN while reading, EPOLLOUT while flushing
 
-	deadline time.Time // c is idle then, unless a byte comes or goes before
+	deadline time.Time // c is idle then, unless a byte moves before
 
-	// CHANGED: its place in server.quiet, to move it from there.
+	// CHANGED: its element in server.quiet, needed to move or remove it.
 	place *list.Element
 }
 
@@ -54,15 +54,15 @@ type server struct {
 	epfd     int
 	full     bool // no descriptor was free: the listener's interest is 0
 
-	// CHANGED: the clients in the order of their deadlines. As the timeout is
-	// the same for all, whoever speaks has the last deadline: he goes to the
-	// back, and nothing ever needs to be sorted or searched.
+	// CHANGED: the clients in the order of their deadlines. The timeout is the
+	// same for all, so a client that speaks gets the last deadline: it moves to
+	// the back, and nothing ever needs to be sorted or searched.
 	quiet list.List // of *conn
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -98,13 +98,13 @@ func listen(addr netip.AddrPort) *server {
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	conns := make(map[int]*conn)
 	return &server{listener: fd, addr: addrPort(bound), conns: conns}
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 func (s *server) serve() {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	check("epoll_create1", err)
@@ -113,7 +113,7 @@ func (s *server) serve() {
 	check("epoll_ctl(EPOLL_CTL_ADD)", err)
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
-		// CHANGED: the timeout is computed for each wait: after EINTR, too.
+		// CHANGED: the timeout is computed for each wait, also after EINTR.
 		n, err := unix.EpollWait(s.epfd, events, s.timeout())
 		if err == unix.EINTR {
 			continue // a signal; epoll_wait is never restarted: signal(7)
@@ -123,18 +123,18 @@ func (s *server) serve() {
 			if fd := int(event.Fd); fd == s.listener {
 				s.accept()
 			} else {
-				s.turn(s.conns[fd]) // there: see where expire is called
+				s.turn(s.conns[fd]) // never nil: see the call of expire
 			}
 		}
-		// CHANGED: between two batches, so that no event in hand is for a
-		// client that is gone; and behind the events, which may be its bytes.
+		// CHANGED: between two batches, so that no event of a batch is for a
+		// closed client; and after the events, which may move a deadline.
 		s.expire()
 	}
 }
 
-// CHANGED: timeout is how long epoll_wait may sleep: until the first deadline,
-// or for ever, if there are no clients. It counts in milliseconds. Rounded up,
-// for it would wake before the time otherwise, and spin until it has come.
+// CHANGED: timeout is how long epoll_wait may sleep, in milliseconds: until the
+// first deadline, or without a limit if there are no clients. It is rounded up:
+// otherwise the loop would wake too early, and spin until the deadline.
 func (s *server) timeout() int {
 	first := s.quiet.Front()
 	if first == nil {
@@ -144,8 +144,8 @@ func (s *server) timeout() int {
 	return max(0, int(left.Milliseconds())+1)
 }
 
-// CHANGED: expire closes the clients that are idle. They are all at the front,
-// so it looks at no more than one that is not.
+// CHANGED: expire closes the idle clients. They are all at the front, so it
+// examines at most one that is not idle.
 func (s *server) expire() {
 	now := time.Now()
 	for first := s.quiet.Front(); first != nil; first = s.quiet.Front() {
@@ -157,7 +157,7 @@ func (s *server) expire() {
 	}
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 func (s *server) accept() {
 	for {
 		fd, sa, err := unix.Accept4(s.listener,
@@ -165,9 +165,9 @@ func (s *server) accept() {
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			s.outOfDescriptors(err)
 			return
@@ -178,7 +178,7 @@ func (s *server) accept() {
 		log.Printf("fd %d: %s connected", c.fd, c.addr)
 		s.conns[c.fd] = c
 		c.deadline = time.Now().Add(idleTimeout)
-		c.place = s.quiet.PushBack(c) // CHANGED: the last deadline of all
+		c.place = s.quiet.PushBack(c) // CHANGED: it has the last deadline
 		err = s.setInterest(unix.EPOLL_CTL_ADD, c.fd, c.interest)
 		if err != nil {
 			s.close(c, os.NewSyscallError("epoll_ctl(EPOLL_CTL_ADD)", err))
@@ -186,11 +186,11 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors stops the listener until close starts it again: clients that
-// wait keep it ready, and epoll_wait would return at once, again and again.
+// outOfDescriptors pauses the listener until close resumes it: queued clients
+// keep it ready, and epoll_wait would return at once, again and again.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
-		check("accept4", err) // nobody is there to leave and free one
+		check("accept4", err) // there is no client that could leave
 	}
 	log.Printf("accept4: %v: waiting for a client to leave", err)
 	s.full = true
@@ -198,10 +198,10 @@ func (s *server) outOfDescriptors(err error) {
 	check("epoll_ctl(EPOLL_CTL_MOD)", err)
 }
 
-// turn takes c a step further: it flushes, or reads once and answers.
+// turn does one step for c: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	c.deadline = time.Now().Add(idleTimeout)
-	s.quiet.MoveToBack(c.place) // CHANGED: now its deadline is the last one
+	s.quiet.MoveToBack(c.place) // CHANGED: it has the last deadline
 	var err error
 	if len(c.pending) > 0 {
 		err = s.write(c, c.pending)
@@ -213,22 +213,22 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has back all it sent
+		return io.EOF // c sends no more and got everything back
 	}
 	return s.write(c, s.buf[:n])
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
@@ -240,9 +240,10 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	// A copy: buf is shared, and data may also be the rest of pending itself.
+	c.pending = append(c.pending[:0], data...)
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
 	interest := uint32(unix.EPOLLIN)
 	if len(data) > 0 {
@@ -256,20 +257,21 @@ func (s *server) write(c *conn, data []byte) error {
 	return os.NewSyscallError("epoll_ctl(EPOLL_CTL_MOD)", err)
 }
 
-// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
-// EPOLLHUP it always reports; the next read or write then returns the reason.
+// setInterest sets the events on fd that wake the loop. What turn then does
+// depends on the connection's state. EPOLLERR and EPOLLHUP always wake the
+// loop: the next read or write returns the reason.
 func (s *server) setInterest(op, fd int, interest uint32) error {
 	event := unix.EpollEvent{Events: interest, Fd: int32(fd)}
 	return unix.EpollCtl(s.epfd, op, fd, &event)
 }
 
-// close ends one connection: an error of one client is nobody else's. It also
-// ends the registration: epoll(7), "Questions and answers".
+// close ends one connection. One client's error does not affect the others.
+// close(2) also ends the registration: epoll(7), "Questions and answers".
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
 	delete(s.conns, c.fd)
-	s.quiet.Remove(c.place) // CHANGED: soon its number is another client's
+	s.quiet.Remove(c.place) // CHANGED: its descriptor may be reused
 	if s.full {
 		s.full = false
 		err := s.setInterest(unix.EPOLL_CTL_MOD, s.listener, unix.EPOLLIN)
@@ -278,11 +280,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

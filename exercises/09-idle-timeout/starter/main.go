@@ -1,6 +1,6 @@
 // Exercise 09: idle clients.
 //
-// A TCP echo server: step 3, in which whoever has come may stay for ever.
+// A TCP echo server: step 3, in which a client may stay without any limit.
 //
 // Usage: 09-idle-timeout [-addr 127.0.0.1:6379]
 package main
@@ -25,12 +25,12 @@ const (
 
 	maxEvents = 256 // events that one epoll_wait may return
 
-	idleTimeout = 2 * time.Second // without a byte: then a client is idle
+	idleTimeout = 2 * time.Second // without a byte, a client is idle
 )
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
 	// Bytes read and not yet written. While there are any, the connection
 	// is flushing and nothing more is read from it; otherwise it is reading.
@@ -38,7 +38,7 @@ type conn struct {
 
 	interest uint32 // EPOLLIN while reading, EPOLLOUT while flushing
 
-	deadline time.Time // c is idle then, unless a byte comes or goes before
+	deadline time.Time // c is idle then, unless a byte moves before
 }
 
 type server struct {
@@ -50,9 +50,9 @@ type server struct {
 	full     bool // no descriptor was free: the listener's interest is 0
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -88,16 +88,16 @@ func listen(addr netip.AddrPort) *server {
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	conns := make(map[int]*conn)
 	return &server{listener: fd, addr: addrPort(bound), conns: conns}
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 //
-// TODO(you): clients that are idle are closed, soon after their deadline. That
-// is cheap with 10,000 clients, and with none the process just sleeps.
+// TODO(you): idle clients are closed soon after their deadline. That is cheap
+// even with 10,000 clients, and without any the process just sleeps.
 func (s *server) serve() {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	check("epoll_create1", err)
@@ -115,13 +115,13 @@ func (s *server) serve() {
 			if fd := int(event.Fd); fd == s.listener {
 				s.accept()
 			} else {
-				s.turn(s.conns[fd]) // there: only its own turn closes it
+				s.turn(s.conns[fd]) // never nil: only c's own turn closes c
 			}
 		}
 	}
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 func (s *server) accept() {
 	for {
 		fd, sa, err := unix.Accept4(s.listener,
@@ -129,9 +129,9 @@ func (s *server) accept() {
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			s.outOfDescriptors(err)
 			return
@@ -149,11 +149,11 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors stops the listener until close starts it again: clients that
-// wait keep it ready, and epoll_wait would return at once, again and again.
+// outOfDescriptors pauses the listener until close resumes it: queued clients
+// keep it ready, and epoll_wait would return at once, again and again.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
-		check("accept4", err) // nobody is there to leave and free one
+		check("accept4", err) // there is no client that could leave
 	}
 	log.Printf("accept4: %v: waiting for a client to leave", err)
 	s.full = true
@@ -161,7 +161,7 @@ func (s *server) outOfDescriptors(err error) {
 	check("epoll_ctl(EPOLL_CTL_MOD)", err)
 }
 
-// turn takes c a step further: it flushes, or reads once and answers.
+// turn does one step for c: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	c.deadline = time.Now().Add(idleTimeout)
 	var err error
@@ -175,22 +175,22 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has back all it sent
+		return io.EOF // c sends no more and got everything back
 	}
 	return s.write(c, s.buf[:n])
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
@@ -202,9 +202,10 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	// A copy: buf is shared, and data may also be the rest of pending itself.
+	c.pending = append(c.pending[:0], data...)
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
 	interest := uint32(unix.EPOLLIN)
 	if len(data) > 0 {
@@ -218,15 +219,16 @@ func (s *server) write(c *conn, data []byte) error {
 	return os.NewSyscallError("epoll_ctl(EPOLL_CTL_MOD)", err)
 }
 
-// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
-// EPOLLHUP it always reports; the next read or write then returns the reason.
+// setInterest sets the events on fd that wake the loop. What turn then does
+// depends on the connection's state. EPOLLERR and EPOLLHUP always wake the
+// loop: the next read or write returns the reason.
 func (s *server) setInterest(op, fd int, interest uint32) error {
 	event := unix.EpollEvent{Events: interest, Fd: int32(fd)}
 	return unix.EpollCtl(s.epfd, op, fd, &event)
 }
 
-// close ends one connection: an error of one client is nobody else's. It also
-// ends the registration: epoll(7), "Questions and answers".
+// close ends one connection. One client's error does not affect the others.
+// close(2) also ends the registration: epoll(7), "Questions and answers".
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
@@ -239,11 +241,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

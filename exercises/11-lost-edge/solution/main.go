@@ -1,7 +1,7 @@
 // Exercise 11: the lost edge.
 //
-// A TCP echo server: step 4, edge-triggered, and its list of those who are
-// ready. Some clients wait for an answer that never comes.
+// A TCP echo server: step 4, edge-triggered, with its ready list. Some clients
+// wait for an answer that never comes.
 //
 // Usage: 11-lost-edge [-addr 127.0.0.1:6379]
 package main
@@ -29,7 +29,7 @@ const (
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
 	// Bytes read and not yet written. While there are any, the connection
 	// is flushing and nothing more is read from it; otherwise it is reading.
@@ -44,13 +44,13 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool    // no descriptor was free: close asks for a new edge
-	ready    []*conn // whoever had an edge, until EAGAIN
+	full     bool    // no descriptor was free: close re-arms the listener
+	ready    []*conn // had an edge, and no EAGAIN since
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -86,13 +86,13 @@ func listen(addr netip.AddrPort) *server {
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	conns := make(map[int]*conn)
 	return &server{listener: fd, addr: addrPort(bound), conns: conns}
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 func (s *server) serve() {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	check("epoll_create1", err)
@@ -102,8 +102,8 @@ func (s *server) serve() {
 	check("epoll_ctl(EPOLL_CTL_ADD)", err)
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
-		// CHANGED: who has stayed on the list gets no further edge, so with
-		// work left epoll_wait looks for news and does not sleep.
+		// CHANGED: a connection that stays on the list gets no new edge, so
+		// with work left epoll_wait only collects events and does not sleep.
 		timeout := -1
 		if len(s.ready) > 0 {
 			timeout = 0
@@ -125,14 +125,14 @@ func (s *server) serve() {
 	}
 }
 
-// round gives each ready connection a turn, and none more than another:
+// round gives each ready connection one turn, so that none starves the others:
 // epoll(7), "Possible pitfalls and ways to avoid them".
 func (s *server) round() {
-	// CHANGED: a turn that did something does not end the readiness. Only
-	// EAGAIN does, in read and write; until then c stays on the list, and its
-	// next turn comes after everybody else's.
+	// CHANGED: a successful turn does not end the readiness. Only EAGAIN does,
+	// in read and write; until then c stays on the list, and its next turn
+	// comes after everyone else's.
 	ready := s.ready
-	s.ready = ready[:0] // in place: who stays moves to the front
+	s.ready = ready[:0] // in place: those that stay move to the front
 	for _, c := range ready {
 		s.turn(c)
 		if c.ready {
@@ -141,7 +141,7 @@ func (s *server) round() {
 	}
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 func (s *server) accept() {
 	for {
 		fd, sa, err := unix.Accept4(s.listener,
@@ -149,9 +149,9 @@ func (s *server) accept() {
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			s.outOfDescriptors(err)
 			return
@@ -169,16 +169,16 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors lets close ask again: for who waits already, no edge comes.
+// outOfDescriptors has close re-arm the listener: queued clients cause no edge.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
-		check("accept4", err) // nobody is there to leave and free one
+		check("accept4", err) // there is no client that could leave
 	}
 	log.Printf("accept4: %v: waiting for a client to leave", err)
 	s.full = true
 }
 
-// turn takes c a step further: it flushes, or reads once and answers.
+// turn does one step for c: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	var err error
 	if len(c.pending) > 0 {
@@ -191,28 +191,28 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
 		c.ready = false
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has back all it sent
+		return io.EOF // c sends no more and got everything back
 	}
 	return s.write(c, s.buf[:n])
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
 		if err == unix.EAGAIN {
-			c.ready = false
+			c.ready = false // until EPOLLOUT's edge: then c also reads again
 			break
 		}
 		if err != nil {
@@ -220,22 +220,24 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	// A copy: buf is shared, and data may also be the rest of pending itself.
+	c.pending = append(c.pending[:0], data...)
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
 	return nil
 }
 
-// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
-// EPOLLHUP it always reports; the next read or write then returns the reason.
+// setInterest sets the events on fd that wake the loop. What turn then does
+// depends on the connection's state. EPOLLERR and EPOLLHUP always wake the
+// loop: the next read or write returns the reason.
 func (s *server) setInterest(op, fd int, interest uint32) error {
 	event := unix.EpollEvent{Events: interest, Fd: int32(fd)}
 	return unix.EpollCtl(s.epfd, op, fd, &event)
 }
 
-// close ends one connection: an error of one client is nobody else's. It also
-// ends the registration: epoll(7), "Questions and answers".
+// close ends one connection. One client's error does not affect the others.
+// close(2) also ends the registration: epoll(7), "Questions and answers".
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
@@ -250,11 +252,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

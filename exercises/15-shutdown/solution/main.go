@@ -1,7 +1,7 @@
 // Exercise 15: shutdown.
 //
-// A TCP echo server: step 4, which ends after SIGTERM or SIGINT when everybody
-// has what he is owed.
+// A TCP echo server: step 4, which ends after SIGTERM or SIGINT when each
+// client has what it is owed.
 //
 // Usage: 15-shutdown [-addr 127.0.0.1:6379]
 package main
@@ -29,16 +29,16 @@ const (
 	maxEvents = 256 // events that one epoll_wait may return
 	budget    = 4   // turns that a connection may take in a row
 
-	// CHANGED: how long a client that does not read can hold up the end.
+	// CHANGED: how long a client that does not read can delay the end.
 	grace = 3 * time.Second
 )
 
-// CHANGED: why a client is closed that has done nothing wrong.
+// CHANGED: the reason logged for a client that did nothing wrong.
 var errStopping = errors.New("the server ends")
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
 	// Bytes read and not yet written. While there are any, the connection
 	// is flushing and nothing more is read from it; otherwise it is reading.
@@ -53,17 +53,17 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool    // no descriptor was free: close asks for a new edge
-	ready    []*conn // whoever had an edge, until EAGAIN
+	full     bool    // no descriptor was free: close re-arms the listener
+	ready    []*conn // had an edge, and no EAGAIN since
 
-	// CHANGED: what the loop knows of signals.
-	bell     int       // an eventfd(2): readable when one has come
-	deadline time.Time // the end, at the latest; zero before the signal
+	// CHANGED: how the loop learns of a signal.
+	bell     int       // an eventfd(2), readable after a signal
+	deadline time.Time // of the shutdown; zero before the signal
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -99,13 +99,13 @@ func listen(addr netip.AddrPort) *server {
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	conns := make(map[int]*conn)
 	return &server{listener: fd, addr: addrPort(bound), conns: conns}
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 func (s *server) serve() {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	check("epoll_create1", err)
@@ -115,7 +115,7 @@ func (s *server) serve() {
 	check("epoll_ctl(EPOLL_CTL_ADD)", err)
 	s.awaitSignal()
 	events := make([]unix.EpollEvent, maxEvents)
-	// CHANGED: until the signal has come and nobody is owed anything.
+	// CHANGED: until a signal has arrived and no client is left.
 	for s.deadline.IsZero() || len(s.conns) > 0 {
 		n, err := unix.EpollWait(s.epfd, events, s.timeout())
 		if err == unix.EINTR {
@@ -127,7 +127,7 @@ func (s *server) serve() {
 			if fd := int(event.Fd); fd == s.listener {
 				s.accept()
 			} else if fd == s.bell {
-				rung = true // CHANGED: not now: the listener may be next
+				rung = true // CHANGED: later: the listener may be next
 			} else if c := s.conns[fd]; !c.ready {
 				c.ready = true
 				s.ready = append(s.ready, c)
@@ -143,9 +143,9 @@ func (s *server) serve() {
 	}
 }
 
-// CHANGED: awaitSignal has a goroutine wait for the signal, which in Go comes
-// by a channel, and ring a bell that the loop hears in epoll_wait. It does
-// nothing else: what a connection is made of is the loop's, and needs no lock.
+// CHANGED: awaitSignal starts a goroutine that waits for the signal, which Go
+// delivers on a channel, and makes bell readable, which wakes epoll_wait. It
+// does nothing else: only the loop touches connections, so they need no lock.
 func (s *server) awaitSignal() {
 	bell, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	check("eventfd", err)
@@ -156,15 +156,15 @@ func (s *server) awaitSignal() {
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	go func() {
 		<-signals
-		signal.Reset(unix.SIGTERM, unix.SIGINT) // the next one kills
+		signal.Reset(unix.SIGTERM, unix.SIGINT) // the next one ends the process
 		one := binary.NativeEndian.AppendUint64(nil, 1)
 		_, err := unix.Write(bell, one)
 		check("write to the eventfd", err)
 	}()
 }
 
-// CHANGED: timeout is how long epoll_wait may sleep. After the signal that is
-// until the deadline, rounded up: before it there would be nothing to do.
+// CHANGED: timeout is how long epoll_wait may sleep: after the signal, until
+// the deadline, rounded up so that the loop does not wake before it.
 func (s *server) timeout() int {
 	switch {
 	case len(s.ready) > 0:
@@ -175,17 +175,17 @@ func (s *server) timeout() int {
 	return max(0, int(time.Until(s.deadline).Milliseconds())+1)
 }
 
-// CHANGED: shutdown begins the end. Whoever has connected is a client, even if
-// he is not accepted yet: close would reset him. After that connect(2) fails,
-// and a client that has a second address can try it at once.
+// CHANGED: shutdown begins the end. It accepts the queued clients first:
+// closing the listener would reset them. After that connect(2) fails, and a
+// client that knows a second address can try it at once.
 func (s *server) shutdown() {
 	s.accept()
-	s.full = false // close shall not ask for the listener any more
+	s.full = false // close must not re-arm the closed listener
 	check("close", unix.Close(s.listener))
 	log.Printf("the end has begun, with %d clients", len(s.conns))
 	s.deadline = time.Now().Add(grace)
-	// No event comes from an idle client. So all have a turn: it flushes and
-	// reads, and closes at the first EAGAIN with nothing pending.
+	// An idle client causes no event. So each client gets a turn, which flushes
+	// and reads, and closes it at the first EAGAIN with nothing pending.
 	for _, c := range s.conns {
 		if !c.ready {
 			c.ready = true
@@ -194,18 +194,18 @@ func (s *server) shutdown() {
 	}
 }
 
-// CHANGED: cutOff closes those who have not taken what is theirs.
+// CHANGED: cutOff closes the clients that did not read what they are owed.
 func (s *server) cutOff() {
 	for _, c := range s.conns {
 		s.close(c, errStopping)
 	}
 }
 
-// round gives each ready connection a few turns, and none all of them:
-// epoll(7), "Possible pitfalls and ways to avoid them".
+// round gives each ready connection a few turns, so that none starves the
+// others: epoll(7), "Possible pitfalls and ways to avoid them".
 func (s *server) round() {
 	ready := s.ready
-	s.ready = ready[:0] // in place: who stays moves to the front
+	s.ready = ready[:0] // in place: those that stay move to the front
 	for _, c := range ready {
 		for i := 0; i < budget && c.ready; i++ {
 			s.turn(c)
@@ -216,7 +216,7 @@ func (s *server) round() {
 	}
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 func (s *server) accept() {
 	for {
 		fd, sa, err := unix.Accept4(s.listener,
@@ -224,9 +224,9 @@ func (s *server) accept() {
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			s.outOfDescriptors(err)
 			return
@@ -244,16 +244,16 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors lets close ask again: for who waits already, no edge comes.
+// outOfDescriptors has close re-arm the listener: queued clients cause no edge.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
-		check("accept4", err) // nobody is there to leave and free one
+		check("accept4", err) // there is no client that could leave
 	}
 	log.Printf("accept4: %v: waiting for a client to leave", err)
 	s.full = true
 }
 
-// turn takes c a step further: it flushes, or reads once and answers.
+// turn does one step for c: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	var err error
 	if len(c.pending) > 0 {
@@ -266,31 +266,31 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
 		c.ready = false
 		if !s.deadline.IsZero() {
-			return errStopping // CHANGED: c has back all it sent in time
+			return errStopping // CHANGED: c got everything back
 		}
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has back all it sent
+		return io.EOF // c sends no more and got everything back
 	}
 	return s.write(c, s.buf[:n])
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
 		if err == unix.EAGAIN {
-			c.ready = false
+			c.ready = false // until EPOLLOUT's edge: then c also reads again
 			break
 		}
 		if err != nil {
@@ -298,22 +298,24 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	// A copy: buf is shared, and data may also be the rest of pending itself.
+	c.pending = append(c.pending[:0], data...)
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
 	return nil
 }
 
-// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
-// EPOLLHUP it always reports; the next read or write then returns the reason.
+// setInterest sets the events on fd that wake the loop. What turn then does
+// depends on the connection's state. EPOLLERR and EPOLLHUP always wake the
+// loop: the next read or write returns the reason.
 func (s *server) setInterest(op, fd int, interest uint32) error {
 	event := unix.EpollEvent{Events: interest, Fd: int32(fd)}
 	return unix.EpollCtl(s.epfd, op, fd, &event)
 }
 
-// close ends one connection: an error of one client is nobody else's. It also
-// ends the registration: epoll(7), "Questions and answers".
+// close ends one connection. One client's error does not affect the others.
+// close(2) also ends the registration: epoll(7), "Questions and answers".
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
@@ -328,11 +330,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

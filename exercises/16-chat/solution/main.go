@@ -1,7 +1,7 @@
 // Exercise 16: a chat.
 //
-// Everybody's lines to everybody: step 3, in which what a client is owed comes
-// from the others.
+// A chat: step 3, but what a client sends goes to all other clients, and what
+// it is owed comes from them.
 //
 // Usage: 16-chat [-addr 127.0.0.1:6379]
 package main
@@ -29,24 +29,24 @@ const (
 
 	maxLine    = 1024     // bytes, without the line end
 	maxName    = 16       // bytes
-	maxPending = 64 << 10 // bytes that a client may be behind: then it goes
+	maxPending = 64 << 10 // bytes owed to a client: with more, it is closed
 )
 
 var errSlow = errors.New("it does not read what it is owed")
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
-	name string // CHANGED: empty until it has one
-	line []byte // CHANGED: the beginning of a line whose end has not come
+	name string // CHANGED: empty until c has chosen one
+	line []byte // CHANGED: the beginning of an unfinished line
 
-	// CHANGED: lines not yet written. Others add to them whenever they like,
-	// so that a connection is not flushing because there are some: it is from
-	// when the kernel has refused some until it has taken all.
+	// CHANGED: lines not yet written. Other clients add lines at any time, so
+	// a connection with pending lines need not be flushing: it is flushing
+	// from the first EAGAIN of a write until all are written.
 	pending []byte
 	owed    bool  // it is in server.owed
-	err     error // it is to be closed, by flush
+	err     error // flush closes c with it
 
 	interest uint32 // EPOLLIN while reading, EPOLLOUT while flushing
 }
@@ -59,13 +59,13 @@ type server struct {
 	epfd     int
 	full     bool // no descriptor was free: the listener's interest is 0
 
-	names map[string]*conn // CHANGED: who has one
-	owed  []*conn          // CHANGED: who has got a line since the last flush
+	names map[string]*conn // CHANGED: the clients that have chosen one
+	owed  []*conn          // CHANGED: got a line since the last flush
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -101,14 +101,14 @@ func listen(addr netip.AddrPort) *server {
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	conns := make(map[int]*conn)
 	return &server{listener: fd, addr: addrPort(bound), conns: conns,
 		names: make(map[string]*conn)}
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 func (s *server) serve() {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	check("epoll_create1", err)
@@ -126,7 +126,7 @@ func (s *server) serve() {
 			if fd := int(event.Fd); fd == s.listener {
 				s.accept()
 			} else {
-				// There: only its own turn closes it, or flush.
+				// Never nil: only c's own turn closes c, or flush.
 				s.turn(s.conns[fd])
 			}
 		}
@@ -134,7 +134,7 @@ func (s *server) serve() {
 	}
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 func (s *server) accept() {
 	for {
 		fd, sa, err := unix.Accept4(s.listener,
@@ -142,9 +142,9 @@ func (s *server) accept() {
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			s.outOfDescriptors(err)
 			return
@@ -163,11 +163,11 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors stops the listener until close starts it again: clients that
-// wait keep it ready, and epoll_wait would return at once, again and again.
+// outOfDescriptors pauses the listener until close resumes it: queued clients
+// keep it ready, and epoll_wait would return at once, again and again.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
-		check("accept4", err) // nobody is there to leave and free one
+		check("accept4", err) // there is no client that could leave
 	}
 	log.Printf("accept4: %v: waiting for a client to leave", err)
 	s.full = true
@@ -175,7 +175,7 @@ func (s *server) outOfDescriptors(err error) {
 	check("epoll_ctl(EPOLL_CTL_MOD)", err)
 }
 
-// turn takes c a step further: it flushes, or reads once.
+// turn does one step for c: it flushes, or reads once.
 func (s *server) turn(c *conn) {
 	var err error
 	if c.interest == unix.EPOLLOUT {
@@ -188,25 +188,25 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and cuts it into lines.
+// read takes at most one buffer of what c has sent, and cuts it into lines.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 && len(c.pending) > 0 {
-		return nil // flush comes first; the end will be reported again
+		return nil // flush first; the end will be reported again
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has all it is owed
+		return io.EOF // c sends no more and has all it is owed
 	}
 	for data := s.buf[:n]; len(data) > 0; {
 		part, rest, whole := bytes.Cut(data, []byte("\n"))
-		// CHANGED: no more is kept than shows that the line is too long. The
-		// two bytes are a "\r", and the one that is too many.
+		// CHANGED: of a line that is too long, only as much is kept as shows
+		// that. The two extra bytes are a "\r" and the first one too many.
 		room := maxLine + 2 - len(c.line)
 		c.line = append(c.line, part[:min(len(part), room)]...)
 		if whole {
@@ -218,7 +218,7 @@ func (s *server) read(c *conn) error {
 	return nil
 }
 
-// CHANGED: hear takes a line of c's for what it is.
+// CHANGED: hear handles a line from c: a name first, messages after it.
 func (s *server) hear(c *conn, line string) {
 	switch {
 	case len(line) == 0:
@@ -247,9 +247,9 @@ func isName(text string) bool {
 	return len(text) <= maxName
 }
 
-// CHANGED: tellAll adds a line to what everybody who has a name is owed, except
-// one. It neither writes nor closes, as it is called from where connections are
-// read and closed: whom it closed, its caller could not go on with.
+// CHANGED: tellAll adds a line to what each client with a name is owed, except
+// one. It closes no connection, because its callers are working with
+// connections: one that it closed, they could not go on with.
 func (s *server) tellAll(line string, except *conn) {
 	for _, c := range s.names {
 		if c != except {
@@ -258,12 +258,12 @@ func (s *server) tellAll(line string, except *conn) {
 	}
 }
 
-// CHANGED: tell adds a line to what c is owed: all of it or nothing. For whom
-// there is no room, for that one there is none: nobody else waits for him, and
-// nobody else loses the line.
+// CHANGED: tell adds a line to what c is owed: all of it or nothing. If there
+// is no room, only c is affected: no other client waits for c, and none loses
+// the line.
 func (s *server) tell(c *conn, line string) {
 	if c.err == nil && len(c.pending)+len(line) > maxPending {
-		c.err = s.write(c) // much has come at once: is it slow, or are we?
+		c.err = s.write(c) // perhaps c is not slow, and much arrived at once
 	}
 	if c.err == nil && len(c.pending)+len(line) > maxPending {
 		c.err = errSlow
@@ -277,9 +277,9 @@ func (s *server) tell(c *conn, line string) {
 	}
 }
 
-// CHANGED: flush writes to everybody who has got lines in this batch of events:
-// once, however many they are. Whom that closes the others are told of, so that
-// there may be new lines at the end.
+// CHANGED: flush writes once to each client that got lines in this batch of
+// events, however many. When it closes one, the others get a line about that,
+// so there may be new lines at the end.
 func (s *server) flush() {
 	for len(s.owed) > 0 {
 		owed := s.owed
@@ -299,7 +299,7 @@ func (s *server) flush() {
 	}
 }
 
-// write sends c what it is owed. What c's queue has no room for stays pending.
+// write sends c what it is owed. What does not fit into c's send queue stays.
 func (s *server) write(c *conn) error {
 	data := c.pending
 	for len(data) > 0 { // write(2) may take less than it is given
@@ -314,7 +314,7 @@ func (s *server) write(c *conn) error {
 	}
 	c.pending = append(c.pending[:0], data...)
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
 	interest := uint32(unix.EPOLLIN)
 	if len(data) > 0 {
@@ -328,20 +328,21 @@ func (s *server) write(c *conn) error {
 	return os.NewSyscallError("epoll_ctl(EPOLL_CTL_MOD)", err)
 }
 
-// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
-// EPOLLHUP it always reports; the next read or write then returns the reason.
+// setInterest sets the events on fd that wake the loop. What turn then does
+// depends on the connection's state. EPOLLERR and EPOLLHUP always wake the
+// loop: the next read or write returns the reason.
 func (s *server) setInterest(op, fd int, interest uint32) error {
 	event := unix.EpollEvent{Events: interest, Fd: int32(fd)}
 	return unix.EpollCtl(s.epfd, op, fd, &event)
 }
 
-// close ends one connection: an error of one client is nobody else's. It also
-// ends the registration: epoll(7), "Questions and answers".
+// close ends one connection. One client's error does not affect the others.
+// close(2) also ends the registration: epoll(7), "Questions and answers".
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
 	delete(s.conns, c.fd)
-	if c.name != "" { // CHANGED: or nobody knows it
+	if c.name != "" { // CHANGED: without one, no one knows it
 		delete(s.names, c.name)
 		s.tellAll("* "+c.name+" left\n", nil)
 	}
@@ -353,11 +354,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

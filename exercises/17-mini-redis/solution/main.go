@@ -1,7 +1,7 @@
 // Exercise 17: a small Redis.
 //
-// PING, ECHO, SET, GET, DEL and INCR, as Redis has them: step 3, whose reads
-// are cut into commands. What comes together is answered by one write.
+// PING, ECHO, SET, GET, DEL and INCR as in Redis: step 3, but what it reads is
+// cut into commands. Commands that arrive together are answered by one write.
 //
 // Usage: 17-mini-redis [-addr 127.0.0.1:6379]
 package main
@@ -35,25 +35,25 @@ const (
 	maxArgs    = 1024     // words of a command
 	maxBulk    = 1 << 20  // bytes of a word
 	maxCommand = 2 << 20  // bytes of a command, as it is sent
-	maxReplies = 64 << 10 // bytes: with as many, a turn is over
+	maxReplies = 64 << 10 // bytes of replies that end a turn
 )
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
 	// Replies not yet written. While there are any, the connection is
 	// flushing and nothing more is read from it.
 	pending []byte
 
-	// CHANGED: what was read and not yet executed. It is the beginning of a
-	// command; or, if more is set, whole commands for which the last turn had
-	// no room. Those come before anything else is read: only a connection
-	// with no pending and no more is reading.
+	// CHANGED: what was read and not yet executed: the beginning of a command,
+	// or, if more is set, whole commands that the last turn left because it had
+	// enough replies. They are executed before anything else is read: only a
+	// connection without pending and without more is reading.
 	input []byte
 	more  bool
 
-	broken bool // CHANGED: what it sends is no command, and is thrown away
+	broken bool // CHANGED: c broke the protocol: its input is discarded
 
 	interest uint32 // EPOLLIN while reading, EPOLLOUT otherwise
 }
@@ -66,17 +66,17 @@ type server struct {
 	epfd     int
 	full     bool // no descriptor was free: the listener's interest is 0
 
-	// CHANGED: what has been SET. Simplification: without a limit.
+	// CHANGED: the values that were SET. Simplification: without a limit.
 	values map[string]string
 
-	// CHANGED: what a turn works with, here so that it is allocated once.
+	// CHANGED: buffers of one turn, kept here so that they are allocated once.
 	replies []byte   // written or copied before the next turn
 	args    [][]byte // a command's words; they point into what was read
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -112,14 +112,14 @@ func listen(addr netip.AddrPort) *server {
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	conns := make(map[int]*conn)
 	return &server{listener: fd, addr: addrPort(bound), conns: conns,
 		values: make(map[string]string)}
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 func (s *server) serve() {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	check("epoll_create1", err)
@@ -137,13 +137,13 @@ func (s *server) serve() {
 			if fd := int(event.Fd); fd == s.listener {
 				s.accept()
 			} else {
-				s.turn(s.conns[fd]) // there: only its own turn closes it
+				s.turn(s.conns[fd]) // never nil: only c's own turn closes c
 			}
 		}
 	}
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 func (s *server) accept() {
 	for {
 		fd, sa, err := unix.Accept4(s.listener,
@@ -151,9 +151,9 @@ func (s *server) accept() {
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			s.outOfDescriptors(err)
 			return
@@ -170,11 +170,11 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors stops the listener until close starts it again: clients that
-// wait keep it ready, and epoll_wait would return at once, again and again.
+// outOfDescriptors pauses the listener until close resumes it: queued clients
+// keep it ready, and epoll_wait would return at once, again and again.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
-		check("accept4", err) // nobody is there to leave and free one
+		check("accept4", err) // there is no client that could leave
 	}
 	log.Printf("accept4: %v: waiting for a client to leave", err)
 	s.full = true
@@ -182,9 +182,9 @@ func (s *server) outOfDescriptors(err error) {
 	check("epoll_ctl(EPOLL_CTL_MOD)", err)
 }
 
-// turn takes c a step further: it flushes, or executes what is left, or reads
-// once and executes that. CHANGED: one step, however much a client has sent, is
-// at most one read and maxReplies; then it is somebody else's turn.
+// turn does one step for c: it flushes, or executes what is left, or reads once
+// and executes that. CHANGED: one step is at most one read and about
+// maxReplies, however much a client has sent; then it is another client's turn.
 func (s *server) turn(c *conn) {
 	var err error
 	switch {
@@ -200,32 +200,33 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and executes it.
+// read takes at most one buffer of what c has sent, and executes it.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has all its replies
+		return io.EOF // c sends no more and has all its replies
 	}
 	if c.broken {
-		return nil // until it closes. Simplification: exercise 09 has a clock
+		return nil // until c closes. Simplification: exercise 09 adds a timeout
 	}
 	if len(c.input) == 0 {
-		return s.execute(c, s.buf[:n]) // mostly: no copy
+		return s.execute(c, s.buf[:n]) // the usual case, without a copy
 	}
 	c.input = append(c.input, s.buf[:n]...)
 	return s.execute(c, c.input)
 }
 
-// CHANGED: execute executes all commands in data, and sends all replies by one
-// write. It stops when there are many: a command of 30 bytes may have a reply
-// of a megabyte, and whoever sends a thousand of them may not be reading. What
-// is left then waits in input, and EPOLLOUT says when there is room for more.
+// CHANGED: execute executes all commands in data, and sends all replies with
+// one write. It stops when there are many: a command of 30 bytes may have a
+// reply of a megabyte, and a client that sends a thousand of them may not be
+// reading. The rest then waits in input, and EPOLLOUT reports when there is
+// room.
 func (s *server) execute(c *conn, data []byte) error {
 	s.replies = s.replies[:0]
 	c.more = false
@@ -237,7 +238,7 @@ func (s *server) execute(c *conn, data []byte) error {
 			break
 		}
 		if n == 0 {
-			break // it goes on in the next read
+			break // the rest comes with the next read
 		}
 		if len(s.args) > 0 { // not an empty line, nor *0
 			s.command()
@@ -245,17 +246,17 @@ func (s *server) execute(c *conn, data []byte) error {
 		data = data[n:]
 		c.more = len(s.replies) >= maxReplies && len(data) > 0
 	}
-	c.input = append(c.input[:0], data...) // a copy, as buf is shared
+	c.input = append(c.input[:0], data...) // a copy, because buf is shared
 	if len(data) == 0 {
-		c.input = nil // memory is for those who are not done
+		c.input = nil // only an unfinished command keeps a buffer
 	}
 	return s.write(c, s.replies)
 }
 
-// CHANGED: parse puts the first command of data into args, and returns how long
-// it is: 0 if its end has not come. It keeps nothing from one call to the next,
-// and goes over the beginning again. That is cheap: where it knows a length, it
-// looks at no byte.
+// CHANGED: parse puts the first command of data into args, and returns its
+// length: 0 if the command is incomplete. It keeps no state from one call to
+// the next, and parses the beginning again. That is cheap: it skips each word
+// by its length, without looking at the bytes.
 func (s *server) parse(data []byte) (int, error) {
 	s.args = s.args[:0]
 	if data[0] != '*' {
@@ -284,7 +285,7 @@ func (s *server) parse(data []byte) (int, error) {
 	return at, nil
 }
 
-// word is parse for one word: its length in a line, its bytes, and a line end.
+// word parses one word: a line with its length, its bytes, and a line end.
 func (s *server) word(data []byte) (int, error) {
 	if len(data) > 0 && data[0] != '$' {
 		return 0, fmt.Errorf("expected '$', got '%c'", data[0])
@@ -305,8 +306,8 @@ func (s *server) word(data []byte) (int, error) {
 	return end + len("\r\n"), nil
 }
 
-// cutLine returns the first line of data without its end, and its length with
-// it: 0 if the end has not come, which is an error if it should have.
+// cutLine returns the first line of data without its line end, and its length
+// with it: 0 if the line is incomplete, which is an error if it is too long.
 func cutLine(data []byte, what string) (line []byte, n int, err error) {
 	n = bytes.IndexByte(data, '\n') + 1
 	if n == 0 && len(data) > maxLine {
@@ -315,7 +316,7 @@ func cutLine(data []byte, what string) (line []byte, n int, err error) {
 	return bytes.TrimRight(data[:n], "\r\n"), n, err
 }
 
-// number reads a number that is written as Redis would write it: no +5, no 05.
+// number parses a number in the form that Redis prints: not +5, not 05.
 func number(text string) (n int64, ok bool) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || strconv.FormatInt(n, 10) != text {
@@ -324,14 +325,14 @@ func number(text string) (n int64, ok bool) {
 	return n, true
 }
 
-// arguments says how many a command takes: at least, and at most.
+// arguments has the least and the greatest number that each command takes.
 var arguments = map[string][2]int{
 	"ping": {0, 1}, "echo": {1, 1}, "get": {1, 1}, "incr": {1, 1},
 	"set": {2, maxArgs}, "del": {1, maxArgs},
 }
 
-// CHANGED: command executes the command in args. What the map keeps is copied
-// by string(): the bytes in args are gone with the next read.
+// CHANGED: command executes the command in args. string() copies what the map
+// keeps: the next read overwrites the bytes in args.
 func (s *server) command() {
 	name, args := string(bytes.ToLower(s.args[0])), s.args[1:]
 	takes, known := arguments[name]
@@ -380,8 +381,8 @@ func (s *server) incr(key string) {
 	}
 }
 
-// unknown quotes 128 bytes of what c has sent, as Redis does: an error is no
-// echo.
+// unknown quotes at most 128 bytes of what c has sent, as Redis does: an error
+// is not an echo.
 func (s *server) unknown() {
 	var list []byte
 	for _, arg := range s.args[1:] {
@@ -393,8 +394,8 @@ func (s *server) unknown() {
 		s.args[0][:min(len(s.args[0]), 128)], list))
 }
 
-// error makes a reply of text, which may have in it what c has sent: a line
-// end there would end the reply, and the rest would be another one.
+// error makes a reply of text. It may quote what c has sent: a line end in that
+// would end the reply, and the rest would be taken for another one.
 func (s *server) error(text string) {
 	text = strings.NewReplacer("\r", " ", "\n", " ").Replace(text)
 	s.replies = fmt.Appendf(s.replies, "-ERR %s\r\n", text)
@@ -408,7 +409,7 @@ func (s *server) bulk(value string) {
 	s.replies = fmt.Appendf(s.replies, "$%d\r\n%s\r\n", len(value), value)
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
@@ -422,17 +423,17 @@ func (s *server) write(c *conn, data []byte) error {
 	}
 	c.pending = append(c.pending[:0], data...) // a copy: replies is shared
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
-	// CHANGED: a close(2) now would send a RST if c has sent more than was
-	// read, and a RST may overtake the last reply: so only this direction ends.
+	// CHANGED: close(2) would send a RST if c has sent more than was read,
+	// and a RST may discard the last reply. So only this direction ends.
 	if len(data) == 0 && c.broken {
 		if err := unix.Shutdown(c.fd, unix.SHUT_WR); err != nil {
 			return os.NewSyscallError("shutdown", err)
 		}
 	}
 	interest := uint32(unix.EPOLLIN)
-	if len(data) > 0 || c.more { // CHANGED: or there is something to execute
+	if len(data) > 0 || c.more { // CHANGED: or commands are left
 		interest = unix.EPOLLOUT
 	}
 	if interest == c.interest {
@@ -443,15 +444,16 @@ func (s *server) write(c *conn, data []byte) error {
 	return os.NewSyscallError("epoll_ctl(EPOLL_CTL_MOD)", err)
 }
 
-// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
-// EPOLLHUP it always reports; the next read or write then returns the reason.
+// setInterest sets the events on fd that wake the loop. What turn then does
+// depends on the connection's state. EPOLLERR and EPOLLHUP always wake the
+// loop: the next read or write returns the reason.
 func (s *server) setInterest(op, fd int, interest uint32) error {
 	event := unix.EpollEvent{Events: interest, Fd: int32(fd)}
 	return unix.EpollCtl(s.epfd, op, fd, &event)
 }
 
-// close ends one connection: an error of one client is nobody else's. It also
-// ends the registration: epoll(7), "Questions and answers".
+// close ends one connection. One client's error does not affect the others.
+// close(2) also ends the registration: epoll(7), "Questions and answers".
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
@@ -464,11 +466,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

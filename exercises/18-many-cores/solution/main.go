@@ -1,8 +1,8 @@
 // Exercise 18: many cores.
 //
 // A TCP echo server: step 4, once for each core. The process that is started
-// first, the parent, serves nobody: it starts the others, which are its
-// workers, replaces one that dies, and takes them with it when it ends.
+// first, the parent, serves no client: it starts the others, its workers,
+// replaces one that dies, and when it ends, they end with it.
 //
 // Usage: 18-many-cores [-addr 127.0.0.1:6379] [-workers N]
 package main
@@ -29,12 +29,12 @@ const (
 	maxEvents = 256 // events that one epoll_wait may return
 	budget    = 4   // turns that a connection may take in a row
 
-	respite = time.Second // from one start of a worker to the next
+	respite = time.Second // at least, from one start of a worker to the next
 )
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
 	// Bytes read and not yet written. While there are any, the connection
 	// is flushing and nothing more is read from it; otherwise it is reading.
@@ -48,21 +48,21 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool    // no descriptor was free: close asks for a new edge
-	ready    []*conn // whoever had an edge, until EAGAIN
+	full     bool    // no descriptor was free: close re-arms the listener
+	ready    []*conn // had an edge, and no EAGAIN since
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
 }
 
-// CHANGED: one program, two roles. A process that was forked from a Go program
-// has only one of its threads and cannot go on as Go. So a worker is this
-// program executed anew, and a flag tells it what it is.
+// CHANGED: one program, two roles. A process that is forked from a Go program
+// has only one of its threads, and the Go runtime cannot continue in it. So a
+// worker executes this program again, and a flag makes it a worker.
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix(program + ": ")
@@ -85,8 +85,9 @@ func main() {
 	}
 }
 
-// CHANGED: a worker is the parent's note of one: a listening socket, for as
-// long as the server lives, and whoever accepts from it now.
+// CHANGED: a worker is the parent's record of one: a listening socket, which
+// stays open as long as the server runs, and the process that accepts from it
+// now.
 type worker struct {
 	listener *os.File
 	pid      int
@@ -94,11 +95,11 @@ type worker struct {
 }
 
 // CHANGED: supervise is the parent. It opens all listening sockets itself and
-// hands each to one worker. Three things come of that. Clients can connect as
-// soon as it says so, for they can wait in the queues. With port 0 there is
-// nothing to agree upon. And when a worker dies, its socket lives on, as the
-// parent has it open, too: whoever waits in its queue is not reset, but waits
-// for the successor.
+// passes each to one worker. That has three advantages. Clients can connect as
+// soon as the log reports the address, because the queues exist. With port 0
+// the workers need not agree on a port. And when a worker dies, its socket
+// stays open, because the parent has it open, too: queued clients are not reset
+// but wait for the next worker.
 func supervise(addr netip.AddrPort, n int) {
 	fd, addr := bind(addr)
 	var workers []*worker
@@ -120,20 +121,20 @@ func supervise(addr netip.AddrPort, n int) {
 		check("wait4", err)
 		for _, w := range workers {
 			if w.pid != pid {
-				continue // or a stranger: a shell may leave us its children
+				continue // or not a worker: a shell may leave us its children
 			}
 			log.Printf("worker %d ended (%s)", pid, reason(status))
-			// The brake: what ends at once, for a reason that does not go
-			// away, is not to be started a thousand times a second.
+			// A worker that always ends at once must not be started a
+			// thousand times a second.
 			time.Sleep(time.Until(w.started.Add(respite)))
 			w.start()
 		}
 	}
 }
 
-// CHANGED: start executes this program once more, as a worker. Descriptor 3 is
-// its listener: all others are close-on-exec. If that fails, for want of memory
-// for example, it tries again: meanwhile there are the other workers.
+// CHANGED: start executes this program as a worker. Descriptor 3 is its
+// listener; all others are close-on-exec. If that fails, for lack of memory for
+// example, start tries again; meanwhile the other workers serve.
 func (w *worker) start() {
 	path, err := os.Executable()
 	check("readlink(/proc/self/exe)", err)
@@ -144,7 +145,7 @@ func (w *worker) start() {
 		w.started = time.Now()
 		if err == nil {
 			w.pid = p.Pid
-			check("close", p.Release()) // for wait4 will tell, not p.Wait
+			check("close", p.Release()) // supervise calls wait4, not p.Wait
 			return
 		}
 		log.Printf("a worker cannot be started: %v", err)
@@ -162,10 +163,10 @@ func reason(status unix.WaitStatus) string {
 // CHANGED: work is a worker: step 4 with a socket that listens already.
 //
 // When the parent ends, the kernel kills the worker: prctl(2), PR_SET_PDEATHSIG
-// in "DESCRIPTION". That holds for SIGKILL, too, which the parent could pass on
-// to nobody. (The "parent" there is the thread that called fork. Ours is the
-// main thread, which ends with the process.) If it ended before this call, no
-// signal comes, and the worker has another parent by now.
+// in "DESCRIPTION". That works even if the parent ends by SIGKILL, which it
+// could not pass on. (The "parent" there is the thread that called fork. Here
+// that is the main thread, which ends with the process.) If the parent ended
+// before this call, no signal comes, and the worker already has another parent.
 func work(parent int) {
 	log.SetPrefix(program + "[" + strconv.Itoa(os.Getpid()) + "]: ")
 	err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
@@ -179,11 +180,11 @@ func work(parent int) {
 	s.serve()
 }
 
-// CHANGED: bind makes a socket with an address. The parent's first one is
-// without SO_REUSEPORT: if all had it, a second copy of this server would start
-// without a complaint, and get half of the clients of the first one. It also
-// chooses a port for 0, and holds the address until the others are open. It
-// never listens: nobody accepts from it, and it would get clients, too.
+// CHANGED: bind makes a socket with an address. The parent's first socket has
+// no SO_REUSEPORT: if all had it, a second copy of this server would start
+// without an error, and get half of the clients. That socket also turns port 0
+// into a real one, and holds the address until the others are open. It never
+// listens: it would get clients, too, and no process accepts from it.
 func bind(addr netip.AddrPort, options ...int) (int, netip.AddrPort) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	check("socket", err)
@@ -195,16 +196,16 @@ func bind(addr netip.AddrPort, options ...int) (int, netip.AddrPort) {
 	err = unix.Bind(fd, sa)
 	check("bind "+addr.String()+" (if it is taken, choose another port by "+
 		"-addr; 6379 is Redis's)", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	return fd, addrPort(bound)
 }
 
 // CHANGED: each listener is one of several with the same address. The kernel
-// chooses among them by a hash of a client's and our address and port, and puts
-// the connection into that socket's own queue: socket(7), "Socket options". It
-// is still blocking: os.NewFile would hand a non-blocking descriptor over to
-// the Go runtime's own epoll instance.
+// hashes the client's and our address and port to choose one of them, and puts
+// the connection into its queue: socket(7), "Socket options". The listener is
+// still blocking: os.NewFile would register a non-blocking descriptor with the
+// Go runtime's own epoll instance.
 func listen(addr netip.AddrPort) int {
 	fd, _ := bind(addr, unix.SO_REUSEPORT)
 	err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
@@ -214,7 +215,7 @@ func listen(addr netip.AddrPort) int {
 	return fd
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 func (s *server) serve() {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	check("epoll_create1", err)
@@ -245,11 +246,11 @@ func (s *server) serve() {
 	}
 }
 
-// round gives each ready connection a few turns, and none all of them:
-// epoll(7), "Possible pitfalls and ways to avoid them".
+// round gives each ready connection a few turns, so that none starves the
+// others: epoll(7), "Possible pitfalls and ways to avoid them".
 func (s *server) round() {
 	ready := s.ready
-	s.ready = ready[:0] // in place: who stays moves to the front
+	s.ready = ready[:0] // in place: those that stay move to the front
 	for _, c := range ready {
 		for i := 0; i < budget && c.ready; i++ {
 			s.turn(c)
@@ -260,7 +261,7 @@ func (s *server) round() {
 	}
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 func (s *server) accept() {
 	for {
 		fd, sa, err := unix.Accept4(s.listener,
@@ -268,9 +269,9 @@ func (s *server) accept() {
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			s.outOfDescriptors(err)
 			return
@@ -288,16 +289,16 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors lets close ask again: for who waits already, no edge comes.
+// outOfDescriptors has close re-arm the listener: queued clients cause no edge.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
-		check("accept4", err) // nobody is there to leave and free one
+		check("accept4", err) // there is no client that could leave
 	}
 	log.Printf("accept4: %v: waiting for a client to leave", err)
 	s.full = true
 }
 
-// turn takes c a step further: it flushes, or reads once and answers.
+// turn does one step for c: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	var err error
 	if len(c.pending) > 0 {
@@ -310,28 +311,28 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 func (s *server) read(c *conn) error {
 	n, err := unix.Read(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
 		c.ready = false
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has back all it sent
+		return io.EOF // c sends no more and got everything back
 	}
 	return s.write(c, s.buf[:n])
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := unix.Write(c.fd, data)
 		if err == unix.EAGAIN {
-			c.ready = false
+			c.ready = false // until EPOLLOUT's edge: then c also reads again
 			break
 		}
 		if err != nil {
@@ -339,22 +340,24 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	// A copy: buf is shared, and data may also be the rest of pending itself.
+	c.pending = append(c.pending[:0], data...)
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
 	return nil
 }
 
-// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
-// EPOLLHUP it always reports; the next read or write then returns the reason.
+// setInterest sets the events on fd that wake the loop. What turn then does
+// depends on the connection's state. EPOLLERR and EPOLLHUP always wake the
+// loop: the next read or write returns the reason.
 func (s *server) setInterest(op, fd int, interest uint32) error {
 	event := unix.EpollEvent{Events: interest, Fd: int32(fd)}
 	return unix.EpollCtl(s.epfd, op, fd, &event)
 }
 
-// close ends one connection: an error of one client is nobody else's. It also
-// ends the registration: epoll(7), "Questions and answers".
+// close ends one connection. One client's error does not affect the others.
+// close(2) also ends the registration: epoll(7), "Questions and answers".
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
@@ -369,11 +372,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

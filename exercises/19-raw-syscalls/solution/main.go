@@ -1,7 +1,7 @@
 // Exercise 19, solved: raw system calls.
 //
-// A TCP echo server: step 4 with two calls a message, as in exercise 14, and
-// the scheduler hears only of a sleep that may be long.
+// A TCP echo server: step 4 with two calls per message, as in exercise 14, and
+// the scheduler is told only of sleeps that may be long.
 //
 // Usage: 19-raw-syscalls [-addr 127.0.0.1:6379]
 package main
@@ -27,12 +27,12 @@ const (
 
 	maxEvents = 256 // events that one epoll_wait may return
 	budget    = 4   // turns that a connection may take in a row
-	glance    = 1   // ms for which we sleep and the scheduler does not know
+	glance    = 1   // ms that we sleep without telling the scheduler
 )
 
 type conn struct {
 	fd   int
-	addr netip.AddrPort // the client's, for the log
+	addr netip.AddrPort // the client's address, for the log
 
 	// Bytes read and not yet written. While there are any, the connection
 	// is flushing and nothing more is read from it; otherwise it is reading.
@@ -40,8 +40,8 @@ type conn struct {
 
 	ready bool // it is on the ready list
 
-	// CHANGED (exercise 14): an event said that behind the data there is a FIN
-	// or an error. No further edge comes for those: read until they are met.
+	// CHANGED (exercise 14): an event reported a FIN or an error behind the
+	// data. No further edge comes for it: c is read until read returns it.
 	over bool
 }
 
@@ -51,13 +51,13 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool    // no descriptor was free: close asks for a new edge
-	ready    []*conn // whoever had an edge, until EAGAIN
+	full     bool    // no descriptor was free: close re-arms the listener
+	ready    []*conn // had an edge, and no EAGAIN since
 }
 
-// The loop stays on the main thread. The Go runtime has threads and an epoll
-// instance of its own, which serve no client. The sleep makes it open that now:
-// later, with no descriptor free, the process would die of it.
+// The loop stays on the main thread; the Go runtime's other threads serve no
+// client. The sleep makes the runtime open its own epoll instance now: later,
+// when no descriptor is free, that would fail and end the process.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -93,13 +93,13 @@ func listen(addr netip.AddrPort) *server {
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)
-	bound, err := unix.Getsockname(fd) // PORT 0 was the kernel's to choose
+	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)
 	conns := make(map[int]*conn)
 	return &server{listener: fd, addr: addrPort(bound), conns: conns}
 }
 
-// serve sleeps until somebody is ready, and serves whoever is.
+// serve sleeps until descriptors are ready, and serves those.
 func (s *server) serve() {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	check("epoll_create1", err)
@@ -113,12 +113,12 @@ func (s *server) serve() {
 		if len(s.ready) > 0 {
 			timeout = 0 // there is work left: do not sleep
 		}
-		// CHANGED: a raw call first. To the scheduler its sleep is a
-		// computation of 1 ms, and on a busy server it is rarely so long.
+		// CHANGED: a raw call first. To the scheduler its sleep looks like a
+		// computation of 1 ms; on a busy server it is usually shorter.
 		n, err := rawEpollWait(s.epfd, events, timeout)
 		if err == nil && n == 0 && len(s.ready) == 0 {
-			// CHANGED: this sleep may be long, and the scheduler has to know:
-			// for a computation without an end it would send signals.
+			// CHANGED: this sleep may be long, so the scheduler has to know:
+			// it would send signals to an endless computation.
 			n, err = unix.EpollWait(s.epfd, events, -1)
 		}
 		if err == unix.EINTR {
@@ -137,8 +137,7 @@ func (s *server) serve() {
 }
 
 // CHANGED (exercise 14): notice puts c on the ready list, and remembers its
-// end. It does if c is on the list already, too: that edge may be the one with
-// the FIN.
+// end, even if c is on the list already: this edge may be the one with the FIN.
 func (s *server) notice(c *conn, events uint32) {
 	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.over = true
@@ -149,11 +148,11 @@ func (s *server) notice(c *conn, events uint32) {
 	}
 }
 
-// round gives each ready connection a few turns, and none all of them:
-// epoll(7), "Possible pitfalls and ways to avoid them".
+// round gives each ready connection a few turns, so that none starves the
+// others: epoll(7), "Possible pitfalls and ways to avoid them".
 func (s *server) round() {
 	ready := s.ready
-	s.ready = ready[:0] // in place: who stays moves to the front
+	s.ready = ready[:0] // in place: those that stay move to the front
 	for _, c := range ready {
 		for i := 0; i < budget && c.ready; i++ {
 			s.turn(c)
@@ -164,7 +163,7 @@ func (s *server) round() {
 	}
 }
 
-// accept takes all clients that have connected.
+// accept accepts all clients that have connected.
 func (s *server) accept() {
 	for {
 		fd, sa, err := unix.Accept4(s.listener,
@@ -172,9 +171,9 @@ func (s *server) accept() {
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return // nobody is waiting
+			return // the queue is empty
 		case unix.ECONNABORTED:
-			continue // it left while it waited: the next
+			continue // it left while queued: try the next
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			s.outOfDescriptors(err)
 			return
@@ -192,16 +191,16 @@ func (s *server) accept() {
 	}
 }
 
-// outOfDescriptors lets close ask again: for who waits already, no edge comes.
+// outOfDescriptors has close re-arm the listener: queued clients cause no edge.
 func (s *server) outOfDescriptors(err error) {
 	if len(s.conns) == 0 {
-		check("accept4", err) // nobody is there to leave and free one
+		check("accept4", err) // there is no client that could leave
 	}
 	log.Printf("accept4: %v: waiting for a client to leave", err)
 	s.full = true
 }
 
-// turn takes c a step further: it flushes, or reads once and answers.
+// turn does one step for c: it flushes, or reads once and answers.
 func (s *server) turn(c *conn) {
 	var err error
 	if len(c.pending) > 0 {
@@ -214,33 +213,33 @@ func (s *server) turn(c *conn) {
 	}
 }
 
-// read takes what c has sent, one buffer at most, and sends it back.
+// read takes at most one buffer of what c has sent, and sends it back.
 func (s *server) read(c *conn) error {
 	n, err := rawRead(c.fd, s.buf[:])
 	if err == unix.EAGAIN {
 		c.ready = false
-		return nil // nothing has come
+		return nil // nothing has arrived
 	}
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
 	if n == 0 {
-		return io.EOF // c sends no more, and has back all it sent
+		return io.EOF // c sends no more and got everything back
 	}
-	// CHANGED (exercise 14): these were all, and what comes from now on makes a
-	// new edge. A call that is not made is cheaper than any raw one.
+	// CHANGED (exercise 14): the queue is empty, and new bytes make a new edge.
+	// No raw call is as cheap as none.
 	if n < len(s.buf) && !c.over {
 		c.ready = false
 	}
 	return s.write(c, s.buf[:n])
 }
 
-// write sends data to c. What c's queue has no room for is pending.
+// write sends data to c. What does not fit into c's send queue is pending.
 func (s *server) write(c *conn, data []byte) error {
 	for len(data) > 0 { // write(2) may take less than it is given
 		n, err := rawWrite(c.fd, data)
 		if err == unix.EAGAIN {
-			c.ready = false
+			c.ready = false // until EPOLLOUT's edge: then c also reads again
 			break
 		}
 		if err != nil {
@@ -248,39 +247,41 @@ func (s *server) write(c *conn, data []byte) error {
 		}
 		data = data[n:]
 	}
-	c.pending = append(c.pending[:0], data...) // a copy, as buf is shared
+	// A copy: buf is shared, and data may also be the rest of pending itself.
+	c.pending = append(c.pending[:0], data...)
 	if len(data) == 0 {
-		c.pending = nil // memory is for those who stall
+		c.pending = nil // only a stalled client keeps a buffer
 	}
 	return nil
 }
 
-// CHANGED: rawRead is unix.Read, and the scheduler does not hear of it.
+// CHANGED: rawRead is unix.Read without telling the scheduler.
 //
-// unix.Read says before the call that this thread may sleep, and that somebody
-// else may then have its processor (entersyscall); afterwards it asks for it
-// back (exitsyscall). This one cannot sleep, for every fd is O_NONBLOCK. That
-// is the condition: while a raw call sleeps, a processor of the runtime does.
+// Before the call, unix.Read tells the scheduler that this thread may sleep and
+// that another one may have its processor (entersyscall); afterwards it takes a
+// processor back (exitsyscall). This call cannot sleep, because every fd has
+// O_NONBLOCK. That matters: a raw call that sleeps holds its processor.
 func rawRead(fd int, p []byte) (int, error) {
 	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	return result(n, errno)
 }
 
-// CHANGED: rawWrite is unix.Write, likewise.
+// CHANGED: rawWrite is unix.Write without telling the scheduler.
 func rawWrite(fd int, p []byte) (int, error) {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	return result(n, errno)
 }
 
-// CHANGED: rawEpollWait is unix.EpollWait, likewise. It can sleep, so timeout
-// is short: whoever wants all threads to stop, such as the garbage collector,
-// waits that long, or sends a signal. The call is epoll_pwait(2) without a
-// mask, as not every architecture has the other one.
+// CHANGED: rawEpollWait is unix.EpollWait without telling the scheduler. It can
+// sleep, so timeout is short: when all threads have to stop, for the garbage
+// collector for example, the runtime waits that long, or sends a signal. The
+// call is epoll_pwait(2) without a mask, because not every architecture has
+// epoll_wait(2).
 //
-// The time that it saves is not in this thread. After a long sleep of which the
-// scheduler has heard, we wake its sysmon thread, and that looks every 20 µs,
+// The time that it saves is not in this thread. After a long sleep that the
+// scheduler knows of, we wake its sysmon thread, which then checks every 20 µs,
 // for a while, what we are doing.
 func rawEpollWait(epfd int, events []unix.EpollEvent,
 	timeout int) (int, error) {
@@ -290,7 +291,7 @@ func rawEpollWait(epfd int, events []unix.EpollEvent,
 	return result(n, errno)
 }
 
-// result makes an error of an errno: 0 would not be nil.
+// result turns an errno into an error: an errno of 0 would not be nil.
 func result(n uintptr, errno unix.Errno) (int, error) {
 	if errno != 0 {
 		return -1, errno
@@ -298,15 +299,16 @@ func result(n uintptr, errno unix.Errno) (int, error) {
 	return int(n), nil
 }
 
-// setInterest says which events on fd epoll_wait is to report. EPOLLERR and
-// EPOLLHUP it always reports; the next read or write then returns the reason.
+// setInterest sets the events on fd that wake the loop. What turn then does
+// depends on the connection's state. EPOLLERR and EPOLLHUP always wake the
+// loop: the next read or write returns the reason.
 func (s *server) setInterest(op, fd int, interest uint32) error {
 	event := unix.EpollEvent{Events: interest, Fd: int32(fd)}
 	return unix.EpollCtl(s.epfd, op, fd, &event)
 }
 
-// close ends one connection: an error of one client is nobody else's. It also
-// ends the registration: epoll(7), "Questions and answers".
+// close ends one connection. One client's error does not affect the others.
+// close(2) also ends the registration: epoll(7), "Questions and answers".
 func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
@@ -321,11 +323,11 @@ func (s *server) close(c *conn, why error) {
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	in := sa.(*unix.SockaddrInet4) // like the listener: AF_INET
+	in := sa.(*unix.SockaddrInet4) // AF_INET, like the listener
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }
 
-// check ends the program if it cannot go on without this call.
+// check ends the program if a call failed that it cannot do without.
 func check(call string, err error) {
 	if err != nil {
 		log.Fatal(os.NewSyscallError(call, err))

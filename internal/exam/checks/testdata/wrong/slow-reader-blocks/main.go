@@ -17,7 +17,7 @@ func main() {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // out of descriptors: later
+			time.Sleep(10 * time.Millisecond) // out of descriptors: try again later
 			continue
 		}
 		go serve(c.(*net.TCPConn))
@@ -26,7 +26,7 @@ func main() {
 
 type message struct {
 	to   *net.TCPConn
-	data []byte // nil at the end
+	data []byte // nil: close the connection
 	sent chan bool
 }
 
