@@ -122,18 +122,18 @@ func (s *server) serve() {
 			continue // a signal; epoll_wait is never restarted: signal(7)
 		}
 		check("epoll_wait", err)
-		rung := false
+		signaled := false
 		for _, event := range events[:n] {
 			if fd := int(event.Fd); fd == s.listener {
 				s.accept()
 			} else if fd == s.bell {
-				rung = true // CHANGED: later: the listener may be next
+				signaled = true // CHANGED: later: the listener may be next
 			} else if c := s.conns[fd]; !c.ready {
 				c.ready = true
 				s.ready = append(s.ready, c)
 			}
 		}
-		if rung {
+		if signaled {
 			s.shutdown()
 		}
 		s.round()

@@ -159,7 +159,7 @@ func (s *server) accept() {
 			s.close(c, os.NewSyscallError("epoll_ctl(EPOLL_CTL_ADD)", err))
 			continue
 		}
-		s.tell(c, "* your name?\n")
+		s.queue(c, "* your name?\n")
 	}
 }
 
@@ -210,7 +210,7 @@ func (s *server) read(c *conn) error {
 		room := maxLine + 2 - len(c.line)
 		c.line = append(c.line, part[:min(len(part), room)]...)
 		if whole {
-			s.hear(c, string(bytes.TrimSuffix(c.line, []byte("\r"))))
+			s.handleLine(c, string(bytes.TrimSuffix(c.line, []byte("\r"))))
 			c.line = c.line[:0]
 		}
 		data = rest
@@ -218,22 +218,22 @@ func (s *server) read(c *conn) error {
 	return nil
 }
 
-// CHANGED: hear handles a line from c: a name first, messages after it.
-func (s *server) hear(c *conn, line string) {
+// CHANGED: handleLine handles a line from c: a name first, messages after it.
+func (s *server) handleLine(c *conn, line string) {
 	switch {
 	case len(line) == 0:
 	case len(line) > maxLine:
-		s.tell(c, "* too long\n")
+		s.queue(c, "* too long\n")
 	case c.name != "":
-		s.tellAll(c.name+": "+line+"\n", c)
+		s.broadcast(c.name+": "+line+"\n", c)
 	case !isName(line):
-		s.tell(c, "* not a name\n")
+		s.queue(c, "* not a name\n")
 	case s.names[line] != nil:
-		s.tell(c, "* taken\n")
+		s.queue(c, "* taken\n")
 	default:
 		c.name = line
 		s.names[line] = c
-		s.tellAll("* "+line+" joined\n", nil)
+		s.broadcast("* "+line+" joined\n", nil)
 	}
 }
 
@@ -247,23 +247,23 @@ func isName(text string) bool {
 	return len(text) <= maxName
 }
 
-// CHANGED: tellAll adds a line to what each client with a name is owed, except
+// CHANGED: broadcast adds a line to what each client with a name is owed, except
 // one. It closes no connection, because its callers are working with
 // connections: one that it closed, they could not go on with.
-func (s *server) tellAll(line string, except *conn) {
+func (s *server) broadcast(line string, except *conn) {
 	for _, c := range s.names {
 		if c != except {
-			s.tell(c, line)
+			s.queue(c, line)
 		}
 	}
 }
 
-// CHANGED: tell adds a line to what c is owed: all of it or nothing. If there
+// CHANGED: queue adds a line to what c is owed: all of it or nothing. If there
 // is no room, only c is affected: no other client waits for c, and none loses
 // the line.
-func (s *server) tell(c *conn, line string) {
+func (s *server) queue(c *conn, line string) {
 	if c.err == nil && len(c.pending)+len(line) > maxPending {
-		c.err = s.write(c) // perhaps c is not slow, and much arrived at once
+		c.err = s.write(c) // c may not be slow: much can arrive at once
 	}
 	if c.err == nil && len(c.pending)+len(line) > maxPending {
 		c.err = errSlow
@@ -342,9 +342,9 @@ func (s *server) close(c *conn, why error) {
 	why = errors.Join(why, os.NewSyscallError("close", unix.Close(c.fd)))
 	log.Printf("fd %d: %s closed: %v", c.fd, c.addr, why)
 	delete(s.conns, c.fd)
-	if c.name != "" { // CHANGED: without one, no one knows it
+	if c.name != "" { // CHANGED: without one, it never joined
 		delete(s.names, c.name)
-		s.tellAll("* "+c.name+" left\n", nil)
+		s.broadcast("* "+c.name+" left\n", nil)
 	}
 	if s.full {
 		s.full = false

@@ -29,7 +29,7 @@ const (
 	maxEvents = 256 // events that one epoll_wait may return
 	budget    = 4   // turns that a connection may take in a row
 
-	respite = time.Second // at least, from one start of a worker to the next
+	restartDelay = time.Second // at least, between two starts of a worker
 )
 
 type conn struct {
@@ -126,7 +126,7 @@ func supervise(addr netip.AddrPort, n int) {
 			log.Printf("worker %d ended (%s)", pid, reason(status))
 			// A worker that always ends at once must not be started a
 			// thousand times a second.
-			time.Sleep(time.Until(w.started.Add(respite)))
+			time.Sleep(time.Until(w.started.Add(restartDelay)))
 			w.start()
 		}
 	}
@@ -149,7 +149,7 @@ func (w *worker) start() {
 			return
 		}
 		log.Printf("a worker cannot be started: %v", err)
-		time.Sleep(respite)
+		time.Sleep(restartDelay)
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 
 	maxEvents = 256 // events that one epoll_wait may return
 	budget    = 4   // turns that a connection may take in a row
-	glance    = 1   // ms that we sleep without telling the scheduler
+	shortWait = 1   // ms that we sleep without telling the scheduler
 )
 
 type conn struct {
@@ -109,7 +109,7 @@ func (s *server) serve() {
 	check("epoll_ctl(EPOLL_CTL_ADD)", err)
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
-		timeout := glance
+		timeout := shortWait
 		if len(s.ready) > 0 {
 			timeout = 0 // there is work left: do not sleep
 		}
