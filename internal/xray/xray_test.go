@@ -316,7 +316,7 @@ func TestStopped(t *testing.T) {
 		if k, _ := r.peer(d); r.Sockets[0].Waiting != 1 || k.FD != -1 || k.Unread != 3 || k.Accepted {
 			return fmt.Sprintf("a client with 3 bytes not accepted: %+v, %+v", r.Sockets[0], k)
 		}
-		return says("stopped in "+waitCall+" on fd %d, which watches 2 descriptors; 2 are ready now")(r)
+		return says("stopped in " + waitCall + " on fd %d, which watches 2 descriptors; 2 are ready now")(r)
 	})
 	if r.own().Ready != 2 || r.marks() != nil {
 		t.Errorf("epoll: %+v, marks %v", r.own(), r.marks())
@@ -370,7 +370,7 @@ func TestStalled(t *testing.T) {
 		if k.Unsent == 0 || i.Asked != "EPOLLOUT" || i.Ready != "no" {
 			return fmt.Sprintf("stalled: %+v, %+v", k, i)
 		}
-		return says("asleep in "+waitCall+" on fd %d, which watches 3 descriptors; none is ready now")(r)
+		return says("asleep in " + waitCall + " on fd %d, which watches 3 descriptors; none is ready now")(r)
 	})
 	if r.marks() != nil {
 		t.Errorf("marks %v, want none", r.marks())
@@ -561,7 +561,7 @@ func TestEdgeUnread(t *testing.T) {
 		if k, i := r.peer(c); k.Unread != 4 || i.Ready != "told" {
 			return fmt.Sprintf("4 bytes unread: %+v %+v", k, i)
 		}
-		return says("asleep in "+waitCall+" on fd %d, which watches 1 descriptor; none is ready now")(r)
+		return says("asleep in " + waitCall + " on fd %d, which watches 1 descriptor; none is ready now")(r)
 	})
 	if got := r.marks(); !slices.Equal(got, []string{"EDGE_UNREAD"}) {
 		t.Errorf("marks %v", got)

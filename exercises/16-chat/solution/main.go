@@ -247,9 +247,8 @@ func isName(text string) bool {
 	return len(text) <= maxName
 }
 
-// CHANGED: broadcast adds a line to what each client with a name is owed, except
-// one. It closes no connection, because its callers are working with
-// connections: one that it closed, they could not go on with.
+// CHANGED: broadcast adds a line to what each client with a name is owed,
+// except one. It closes no connection: its callers are still using them.
 func (s *server) broadcast(line string, except *conn) {
 	for _, c := range s.names {
 		if c != except {

@@ -10,10 +10,14 @@ import (
 )
 
 const (
-	fairShare   = 3 << 20  // bytes served to others while a short message waits: this passes without further rounds
-	unfairShare = 10 << 20 // bytes, on average: more than this is starvation
+	// Bytes served to others while a short message waits, on average. The four
+	// steps, Go's net and Node serve 0.05 to 1.8 MiB, also on a busy machine; a loop
+	// that reads until EAGAIN serves 7 to 150.
+	maxShare = 4 << 20 // more than this is starvation
 
-	fewRounds, manyRounds = 10, 40 // short messages that are sent
+	// Averages outside of these limits are clear after few rounds.
+	fairShare, unfairShare = maxShare / 2, 2 * maxShare
+	fewRounds, manyRounds  = 10, 40 // short messages that are sent
 
 	warmUp = 4 * exam.Flood // bytes that the others receive first: then the kernel has made their queues large
 )
@@ -48,8 +52,8 @@ func starved(s *exam.Session) error {
 		}
 	}
 	// How long the server stays with one client is also a matter of luck: that
-	// client's queues may be empty or full for a moment. An average between the two
-	// limits gets more rounds.
+	// client's queues may be empty or full for a moment. An average near the limit
+	// gets more rounds.
 	var took time.Duration
 	served, rounds := 0, 0
 	for rounds < fewRounds || rounds < manyRounds && served/rounds > fairShare && served/rounds <= unfairShare {
@@ -65,8 +69,8 @@ func starved(s *exam.Session) error {
 	}
 	s.Note("the third", "was answered %d times, on average after %v, in which the others got %d KiB",
 		rounds, (took / time.Duration(rounds)).Round(10*time.Microsecond), served/rounds>>10)
-	s.Note("want", "at most %d KiB", unfairShare>>10)
-	if served/rounds > unfairShare {
+	s.Note("want", "at most %d KiB", maxShare>>10)
+	if served/rounds > maxShare {
 		return exam.ErrFailed
 	}
 	s.Usually = "while one client keeps it busy, the server does not accept(2) another: see ONE_AT_A_TIME"
