@@ -13,6 +13,9 @@ import (
 // States of threads that sleep: proc(5), /proc/pid/stat.
 const Sleeping = "SDI"
 
+// States of threads that neither use a CPU nor wait for one.
+const notRunnable = Sleeping + "TtZX"
+
 const (
 	// A deadline is extended so many times for a server that waits for a CPU.
 	maxExtensions = 4
@@ -24,7 +27,7 @@ const (
 // delayed reports whether the server is ready to run and other processes keep the
 // CPU from it. What it owes then is not lost, but late.
 func (s *Session) delayed() bool {
-	if len(s.Server.Processes()) == 0 || s.threadsAre(Sleeping) {
+	if len(s.Server.Processes()) == 0 || s.threadsAre(notRunnable) {
 		return false
 	}
 	used, waited := s.Server.CPUTime()
@@ -36,8 +39,8 @@ func (s *Session) delayed() bool {
 		return true
 	}
 	// A wait that has not ended yet is not part of that time. While it lasts, the
-	// server is neither asleep nor does it use the CPU.
-	return !s.threadsAre(Sleeping) && usedNow-used < took-minDelay
+	// server is ready to run and does not use the CPU.
+	return !s.threadsAre(notRunnable) && usedNow-used < took-minDelay
 }
 
 // Await polls done until it returns true, for d. A server that waits for a CPU
