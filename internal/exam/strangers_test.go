@@ -158,8 +158,14 @@ func TestAttach(t *testing.T) {
 		for lines.Scan() {
 		}
 	}()
+	byAddress := profile(t, exam.LT)
+	if testing.Short() {
+		t.Log("by its address, most checks only with make test ALL=1")
+		byAddress = only(t, "NO_REPLY", "BUSY_LOOP", "NOT_LEVEL", "DIED_OUT_OF_FDS", "SPINS_OUT_OF_FDS",
+			"DEAF_AFTER_OUT_OF_FDS", "DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK")
+	}
 	for name, o := range map[string]exam.Options{
-		"by address": {Addr: netip.MustParseAddrPort(addr), Checks: profile(t, exam.LT)},
+		"by address": {Addr: netip.MustParseAddrPort(addr), Checks: byAddress},
 		"by PID":     {PID: server.Process.Pid, Checks: only(t, "NO_REPLY", "NOT_LEVEL", "IGNORES_SIGTERM")},
 	} {
 		o.As = exam.LT

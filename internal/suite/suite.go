@@ -55,7 +55,7 @@ type Module struct {
 
 // together is how many packages are tested at the same time: most tests wait
 // more than they work.
-const together = 2
+const together = 3
 
 // perPackage limits the time of one package, for a test that hangs. It is long
 // enough for the slowest package on one busy processor.
