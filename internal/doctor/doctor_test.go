@@ -194,19 +194,6 @@ func TestReportOfMissingTools(t *testing.T) {
 	}
 }
 
-func TestColoured(t *testing.T) {
-	for _, tt := range []struct {
-		noColor, term string
-		want          bool
-	}{{"", "xterm", true}, {"", "", true}, {"", "dumb", false}, {"1", "xterm", false}} {
-		t.Setenv("NO_COLOR", tt.noColor)
-		t.Setenv("TERM", tt.term)
-		if coloured() != tt.want {
-			t.Errorf("NO_COLOR=%s TERM=%s: %t", tt.noColor, tt.term, !tt.want)
-		}
-	}
-}
-
 func TestReportOfPresentTools(t *testing.T) {
 	putAll(t, onlyPath(t))
 	for _, tool := range tools {
@@ -349,17 +336,5 @@ func TestManualCutFromTheImage(t *testing.T) {
 	mustHave(t, "stdout", out, "sudo unminimize")
 	if _, err := os.Stat(filepath.Join(dir, "log")); err == nil {
 		t.Error("apt-get was run, though it cannot help")
-	}
-}
-
-func TestClip(t *testing.T) {
-	for _, tt := range []struct{ s, want string }{
-		{"short", "short"},
-		{"two\nlines", "two lines"},
-		{"12345678901", "123456789…"},
-	} {
-		if got := clip(tt.s, 10); got != tt.want {
-			t.Errorf("%q: got %q, want %q", tt.s, got, tt.want)
-		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"epoll-step-by-step/internal/procfs"
+	"epoll-step-by-step/internal/terminal"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,7 +42,7 @@ const (
 	fail = "FAIL" // the steps do not run here, or nobody has tried
 )
 
-var colours = map[string]string{ok: "32", note: "36", warn: "33", fail: "31"}
+var colours = map[string]terminal.Style{ok: terminal.Green, note: terminal.Cyan, warn: terminal.Yellow, fail: terminal.Red}
 
 // Main runs the command with these arguments and returns its exit code.
 func Main(args []string, stdout, stderr *os.File) int {
@@ -63,14 +64,7 @@ func Main(args []string, stdout, stderr *os.File) int {
 		install(stdout, stderr)
 		return 0
 	}
-	_, err := unix.IoctlGetTermios(int(stdout.Fd()), unix.TCGETS)
-	terminal := err == nil // else ENOTTY: a pipe or a file
-	return report(stdout, terminal && coloured())
-}
-
-// coloured says whether the user wants colour on a terminal, and has one that can.
-func coloured() bool {
-	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return report(stdout, terminal.Colour(stdout))
 }
 
 // report prints every finding, then one sentence that sums them up.
@@ -94,7 +88,7 @@ func report(w io.Writer, colour bool) int {
 		count[f.level]++
 		level := f.level
 		if colour {
-			level = "\x1b[" + colours[level] + "m" + level + "\x1b[0m"
+			level = terminal.Paint(level, colours[level])
 		}
 		fmt.Fprintf(w, "%s  %-15s  %s\n", level, f.about, f.found)
 		for _, line := range f.todo {
@@ -186,7 +180,7 @@ func port(addr string) finding {
 	at := netip.MustParseAddrPort(addr)
 	pid, command := holder(at)
 	f.level, f.found = warn, fmt.Sprintf("%s is taken by process %d:", addr, pid)
-	f.todo = []string{"  " + clip(command, 54), fmt.Sprintf("stop it: kill %d", pid)}
+	f.todo = []string{"  " + terminal.Cut(strings.Join(strings.Fields(command), " "), 54), fmt.Sprintf("stop it: kill %d", pid)}
 	if strings.Contains(command, "redis-server") {
 		f.todo[1] = "stop it: sudo systemctl stop redis-server"
 	}
@@ -207,15 +201,6 @@ func holder(addr netip.AddrPort) (pid int, command string) {
 	pid, _ = procfs.Listening(addr)
 	args, _ := procfs.Cmdline(pid)
 	return pid, strings.Join(args, " ")
-}
-
-// clip makes one short line of s.
-func clip(s string, max int) string {
-	text := []rune(strings.Join(strings.Fields(s), " "))
-	if len(text) > max {
-		text = append(text[:max-1], '…')
-	}
-	return string(text)
 }
 
 // ptrace does what strace does first: it starts a child that asks to be

@@ -12,7 +12,7 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"epoll-step-by-step/internal/terminal"
 )
 
 // Main runs the command with these arguments and returns its exit code.
@@ -60,7 +60,7 @@ func Main(args []string, stdout, stderr *os.File) int {
 		return fail(1, err)
 	}
 	var err error
-	if _, terminal := window(stdout); *once || *asJSON || !terminal {
+	if *once || *asJSON || !terminal.Is(stdout) {
 		err = p.report(stdout, *asJSON)
 	} else {
 		err = p.live(stdout)
@@ -150,8 +150,8 @@ func (p *patient) report(w *os.File, asJSON bool) error {
 	if asJSON {
 		return write(w, r)
 	}
-	size, terminal := window(w)
-	_, err = io.WriteString(w, text(r, size.width, 0, terminal && colours()))
+	width, _ := terminal.Size(w)
+	_, err = io.WriteString(w, text(r, width, 0, terminal.Colour(w)))
 	return err
 }
 
@@ -160,22 +160,4 @@ func write(w io.Writer, r Report) error {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(r)
-}
-
-func colours() bool {
-	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-}
-
-type size struct{ width, height int }
-
-// window returns the size of a terminal, and whether there is one.
-func window(f *os.File) (size, bool) {
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
-		return size{80, 24}, false
-	}
-	ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	if err != nil || ws.Col == 0 || ws.Row == 0 {
-		return size{80, 24}, true // a serial line does not know
-	}
-	return size{int(ws.Col), int(ws.Row)}, true
 }

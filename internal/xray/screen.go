@@ -9,17 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-)
+	"epoll-step-by-step/internal/terminal"
 
-// What terminals understand: console_codes(4). The alternate screen (xterm's
-// 1049) gives back what was there before.
-const (
-	enter   = "\x1b[?1049h\x1b[?25l" // alternate screen, no cursor
-	leave   = "\x1b[?25h\x1b[?1049l"
-	home    = "\x1b[H"
-	toRight = "\x1b[K" // clear the rest of the line
-	toEnd   = "\x1b[J" // and what is below
+	"golang.org/x/sys/unix"
 )
 
 // live draws a report again and again, until a signal or the process's end.
@@ -27,8 +19,8 @@ func (p *patient) live(w *os.File) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH)
 	defer signal.Stop(signals)
-	fmt.Fprint(w, enter)
-	defer fmt.Fprint(w, leave)
+	fmt.Fprint(w, terminal.EnterAlternate)
+	defer fmt.Fprint(w, terminal.LeaveAlternate)
 
 	var r Report
 	drawn := false
@@ -48,13 +40,13 @@ func (p *patient) live(w *os.File) error {
 			switch sig {
 			case unix.SIGWINCH, unix.SIGCONT:
 			case unix.SIGTSTP: // Ctrl-Z
-				fmt.Fprint(w, leave)
+				fmt.Fprint(w, terminal.LeaveAlternate)
 				// kill(2) would let any thread take the signal, and this one
 				// might write enter before the stop gets to it.
 				runtime.LockOSThread()
 				unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
 				runtime.UnlockOSThread()
-				fmt.Fprint(w, enter)
+				fmt.Fprint(w, terminal.EnterAlternate)
 			default:
 				return nil
 			}
@@ -69,16 +61,16 @@ func (p *patient) live(w *os.File) error {
 
 // draw writes a frame over the last one, in one piece, so that nothing flickers.
 func (p *patient) draw(w *os.File, r Report) error {
-	size, terminal := window(w)
-	if !terminal {
+	if !terminal.Is(w) {
 		return errors.New("the terminal is gone")
 	}
-	lines := strings.TrimSuffix(text(r, size.width, max(1, size.height-2), colours()), "\n")
-	frame := home + strings.ReplaceAll(lines, "\n", toRight+"\r\n") + toRight
-	if size.height > 2 {
-		foot := cut(fmt.Sprintf("%s, every %v; Ctrl-C ends this", p.when.Format(time.TimeOnly), p.interval), size.width)
-		frame += "\r\n" + toEnd + "\r\n" + foot
+	width, height := terminal.Size(w)
+	lines := strings.TrimSuffix(text(r, width, max(1, height-2), terminal.Colour(w)), "\n")
+	frame := terminal.Home + strings.ReplaceAll(lines, "\n", terminal.ClearToRight+"\r\n") + terminal.ClearToRight
+	if height > 2 {
+		foot := terminal.Cut(fmt.Sprintf("%s, every %v; Ctrl-C ends this", p.when.Format(time.TimeOnly), p.interval), width)
+		frame += "\r\n" + terminal.ClearBelow + "\r\n" + foot
 	}
-	_, err := fmt.Fprint(w, frame+toRight+toEnd)
+	_, err := fmt.Fprint(w, frame+terminal.ClearToRight+terminal.ClearBelow)
 	return err
 }

@@ -6,18 +6,15 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"epoll-step-by-step/internal/terminal"
 )
 
 // A line is at most as wide as the terminal, and all of one style.
-type line struct{ style, text string }
-
-const (
-	plain  = ""
-	bold   = "1"
-	faint  = "2"
-	red    = "31"
-	yellow = "33"
-)
+type line struct {
+	style terminal.Style
+	text  string
+}
 
 // An item is never torn apart: a row with its marks.
 type item struct {
@@ -56,11 +53,10 @@ func text(r Report, width, height int, colour bool) string {
 	}
 	var b strings.Builder
 	for _, l := range fit(sections, width, height) {
-		if colour && l.style != plain {
-			fmt.Fprintf(&b, "\x1b[%sm%s\x1b[0m\n", l.style, l.text)
-		} else {
-			b.WriteString(l.text + "\n")
+		if colour {
+			l.text = terminal.Paint(l.text, l.style)
 		}
+		b.WriteString(l.text + "\n")
 	}
 	return b.String()
 }
@@ -106,7 +102,7 @@ func fit(sections []section, width, height int) []line {
 	all := layout(sections, shown, width, false)
 	if len(all) > height {
 		left := len(all) - height + 1
-		all = append(all[:height-1:height-1], line{faint, fmt.Sprintf("… %d more lines", left)})
+		all = append(all[:height-1:height-1], line{terminal.Faint, fmt.Sprintf("… %d more lines", left)})
 	}
 	return all
 }
@@ -143,7 +139,7 @@ func layout(sections []section, shown []int, width int, blanks bool) []line {
 		if rest[0].rank < idle {
 			text += ", not all idle"
 		}
-		all = append(all, line{faint, cut(text, width)})
+		all = append(all, line{terminal.Faint, terminal.Cut(text, width)})
 	}
 	return all
 }
@@ -159,8 +155,8 @@ func head(p Process, width int) []line {
 	}
 	second := fmt.Sprintf("%s, %s, %d of %d descriptors, %s resident",
 		share, plural(p.Threads, "thread"), p.Descriptors, p.Limit, mebibytes(p.Resident))
-	lines := []line{{bold, cut(first, width)}}
-	return append(lines, wrap("", second, 0, width, plain)...)
+	lines := []line{{terminal.Bold, terminal.Cut(first, width)}}
+	return append(lines, wrap("", second, 0, width, terminal.Plain)...)
 }
 
 func mebibytes(bytes int64) string {
@@ -172,7 +168,7 @@ func mebibytes(bytes int64) string {
 
 // threads sums up those that say the same; the background stands last.
 func threads(r Report, width int) section {
-	s := section{head: []line{{bold, "THREADS"}}}
+	s := section{head: []line{{terminal.Bold, "THREADS"}}}
 	var says []string
 	group := make(map[string][]Thread)
 	for _, t := range r.Threads {
@@ -199,7 +195,7 @@ func threads(r Report, width int) section {
 		case list[0].Name != r.Process.Name && !strings.HasPrefix(r.Process.Name, list[0].Name):
 			what = list[0].Name + ": " + what
 		}
-		s.add(rank, wrap(who, what, 8, width, plain))
+		s.add(rank, wrap(who, what, 8, width, terminal.Plain))
 	}
 	return s
 }
@@ -239,9 +235,9 @@ func (e Epoll) section(width int) section {
 	n := len(e.Interests)
 	title += " watches " + plural(n, "descriptor") + e.count()
 	if e.Owner != "" && n == 1 && len(e.Interests[0].Marks) == 0 { // of no interest
-		return section{head: wrap("", title+": "+e.Interests[0].What, 2, width, bold)}
+		return section{head: wrap("", title+": "+e.Interests[0].What, 2, width, terminal.Bold)}
 	}
-	s := section{head: wrap("", title, 2, width, bold)}
+	s := section{head: wrap("", title, 2, width, terminal.Bold)}
 	if n == 0 {
 		return s
 	}
@@ -250,15 +246,15 @@ func (e Epoll) section(width int) section {
 		rows = append(rows, []string{fmt.Sprint(i.FD), i.Asked, i.Trigger, i.Ready, i.What})
 	}
 	drawn := table(rows, "r", width)
-	s.head = append(s.head, restyle(drawn[0][:1], faint)...)
+	s.head = append(s.head, restyle(drawn[0][:1], terminal.Faint)...)
 	for n, i := range e.Interests {
 		rank, lines := idle, drawn[n+1]
 		if i.Ready == "yes" {
-			rank, lines = busy, restyle(lines, yellow)
+			rank, lines = busy, restyle(lines, terminal.Yellow)
 		}
 		for _, m := range i.Marks {
 			rank = odd
-			lines = append(lines, wrap("      ! ", m.Says, 8, width, red)...)
+			lines = append(lines, wrap("      ! ", m.Says, 8, width, terminal.Red)...)
 		}
 		s.add(rank, lines)
 	}
@@ -268,7 +264,7 @@ func (e Epoll) section(width int) section {
 // sockets draws the listeners, who waits there, and the connections.
 func sockets(r Report, width int) section {
 	if len(r.Sockets) == 0 {
-		return section{head: []line{{bold, "TCP SOCKETS: none"}}}
+		return section{head: []line{{terminal.Bold, "TCP SOCKETS: none"}}}
 	}
 	listeners := 0
 	for _, k := range r.Sockets {
@@ -281,11 +277,11 @@ func sockets(r Report, width int) section {
 		rows = append(rows, k.row(listeners > 1))
 	}
 	drawn := table(rows, "r rr", width)
-	s := section{head: append([]line{{bold, "TCP SOCKETS"}}, restyle(drawn[0][:1], faint)...)}
+	s := section{head: append([]line{{terminal.Bold, "TCP SOCKETS"}}, restyle(drawn[0][:1], terminal.Faint)...)}
 	for n, k := range r.Sockets {
 		rank, lines := idle, drawn[n+1]
 		if k.Waiting > 0 || k.FD < 0 || k.Unread > 0 || k.EndUnread || k.Unsent > 0 {
-			rank, lines = busy, restyle(lines, yellow)
+			rank, lines = busy, restyle(lines, terminal.Yellow)
 		}
 		if k.State == "LISTEN" {
 			rank = odd
@@ -320,9 +316,9 @@ func (k Socket) row(whole bool) []string {
 }
 
 func notes(r Report, width int) section {
-	s := section{head: []line{{bold, "NOTES"}}}
+	s := section{head: []line{{terminal.Bold, "NOTES"}}}
 	for _, note := range r.Notes {
-		s.add(odd, wrap("  ", note, 2, width, plain))
+		s.add(odd, wrap("  ", note, 2, width, terminal.Plain))
 	}
 	return s
 }
@@ -361,44 +357,26 @@ func hang(start, text string, width int) []line {
 		longest = max(longest, utf8.RuneCountInString(word))
 	}
 	if room := width - column; room >= longest && (room >= 24 || room >= utf8.RuneCountInString(text)) {
-		return wrap(start, text, column, width, plain)
+		return wrap(start, text, column, width, terminal.Plain)
 	}
-	lines := []line{{plain, strings.TrimRight(start, " ")}}
+	lines := []line{{terminal.Plain, strings.TrimRight(start, " ")}}
 	if utf8.RuneCountInString(lines[0].text) > width {
-		lines = wrap("  ", start, 6, width, plain)
+		lines = wrap("  ", start, 6, width, terminal.Plain)
 	}
-	return append(lines, wrap("      ", text, 6, width, plain)...)
+	return append(lines, wrap("      ", text, 6, width, terminal.Plain)...)
 }
 
-// wrap writes words behind start, and goes on at column indent where the line
-// would be too wide. A word that is too long for a line is cut.
-func wrap(start, text string, indent, width int, style string) []line {
+// wrap is [terminal.Wrap] with lines of one style. A word that is too long for a line is
+// cut.
+func wrap(start, text string, indent, width int, style terminal.Style) []line {
 	var lines []line
-	now, column, empty := start, utf8.RuneCountInString(start), true
-	for _, word := range strings.Fields(text) {
-		n := utf8.RuneCountInString(word)
-		if !empty && column+1+n > width {
-			lines = append(lines, line{style, now})
-			now, column, empty = strings.Repeat(" ", indent), indent, true
-		}
-		if !empty {
-			now, column = now+" ", column+1
-		}
-		word = cut(word, width-column)
-		now, column, empty = now+word, column+utf8.RuneCountInString(word), false
+	for _, wrapped := range terminal.Wrap(start, text, indent, width) {
+		lines = append(lines, line{style, terminal.Cut(wrapped, width)})
 	}
-	return append(lines, line{style, strings.TrimRight(now, " ")})
+	return lines
 }
 
-// cut makes text fit, and shows that it did.
-func cut(text string, width int) string {
-	if runes := []rune(text); len(runes) > width {
-		return string(runes[:max(0, width-1)]) + "…"
-	}
-	return text
-}
-
-func restyle(lines []line, style string) []line {
+func restyle(lines []line, style terminal.Style) []line {
 	out := slices.Clone(lines)
 	for i := range out {
 		out[i].style = style

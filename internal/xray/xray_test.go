@@ -27,6 +27,7 @@ import (
 	"unicode/utf8"
 
 	"epoll-step-by-step/internal/procfs"
+	"epoll-step-by-step/internal/terminal"
 
 	"golang.org/x/sys/unix"
 )
@@ -1077,7 +1078,7 @@ func (s *screen) frame(t *testing.T, want func(lines []string) bool) []string {
 	t.Helper()
 	var lines []string
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		frames := strings.Split(s.text(), home)
+		frames := strings.Split(s.text(), terminal.Home)
 		if len(frames) < 3 {
 			continue
 		}
@@ -1144,7 +1145,7 @@ func TestLive(t *testing.T) {
 			}
 			<-sc.copied
 			out := sc.text()
-			if !strings.HasPrefix(out, enter) || !strings.HasSuffix(out, leave) {
+			if !strings.HasPrefix(out, terminal.EnterAlternate) || !strings.HasSuffix(out, terminal.LeaveAlternate) {
 				t.Errorf("the screen is not given back: %q … %q", out[:20], out[len(out)-20:])
 			}
 			if coloured := strings.Contains(out, "\x1b[1m"); coloured != (tt.env == "") {
@@ -1155,8 +1156,8 @@ func TestLive(t *testing.T) {
 	t.Run("Ctrl-Z", func(t *testing.T) {
 		sc := onScreen(t, 100, 40, "", "-pid", pid)
 		sc.frame(t, func(lines []string) bool { return len(lines) > 8 })
-		terminal := must[*os.File](t)(os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", sc.cmd.Process.Pid), os.O_WRONLY|unix.O_NOCTTY, 0))
-		defer terminal.Close()
+		tty := must[*os.File](t)(os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", sc.cmd.Process.Pid), os.O_WRONLY|unix.O_NOCTTY, 0))
+		defer tty.Close()
 		sc.master.Write([]byte{26}) // the terminal makes the signal
 		until(t, "all its threads are stopped", func() bool {
 			threads := must[[]procfs.Thread](t)(procfs.Threads(sc.cmd.Process.Pid))
@@ -1165,10 +1166,10 @@ func TestLive(t *testing.T) {
 			})
 		})
 		const shell = "$ what the shell prints\n" // behind all that xray has written
-		fmt.Fprint(terminal, shell)
+		fmt.Fprint(tty, shell)
 		until(t, "the shell's turn", func() bool { return strings.HasSuffix(sc.text(), shell) })
 		out := strings.TrimSuffix(sc.text(), shell)
-		if out = strings.ReplaceAll(out, "^Z", ""); !strings.HasSuffix(out, leave) { // the echo may come late
+		if out = strings.ReplaceAll(out, "^Z", ""); !strings.HasSuffix(out, terminal.LeaveAlternate) { // the echo may come late
 			t.Fatalf("the screen is not given back: … %q", out[max(0, len(out)-40):])
 		}
 		if err := unix.Kill(sc.cmd.Process.Pid, unix.SIGCONT); err != nil {
@@ -1176,7 +1177,7 @@ func TestLive(t *testing.T) {
 		}
 		until(t, "it goes on, with a frame after the next", func() bool {
 			_, after, _ := strings.Cut(sc.text(), shell)
-			return strings.HasPrefix(after, enter) && strings.Count(after, home) > 2
+			return strings.HasPrefix(after, terminal.EnterAlternate) && strings.Count(after, terminal.Home) > 2
 		})
 	})
 	t.Run("-once", func(t *testing.T) {
@@ -1185,7 +1186,7 @@ func TestLive(t *testing.T) {
 			t.Error("exit:", err)
 		}
 		<-sc.copied
-		if out := sc.text(); strings.Contains(out, enter) || !strings.Contains(out, "TCP SOCKETS") {
+		if out := sc.text(); strings.Contains(out, terminal.EnterAlternate) || !strings.Contains(out, "TCP SOCKETS") {
 			t.Errorf("%q", out)
 		}
 	})
@@ -1199,7 +1200,7 @@ func TestLive(t *testing.T) {
 			t.Error("exit:", err)
 		}
 		<-sc.copied
-		if out, want := sc.text(), leave+"xray: process "+pid+" (step3-epoll-lt) has ended\n"; !strings.HasSuffix(out, want) {
+		if out, want := sc.text(), terminal.LeaveAlternate+"xray: process "+pid+" (step3-epoll-lt) has ended\n"; !strings.HasSuffix(out, want) {
 			t.Errorf("%q, want %q at the end", out[max(0, len(out)-100):], want)
 		}
 	})
