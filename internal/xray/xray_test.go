@@ -42,6 +42,9 @@ var roles = map[string]func() error{"wrong": wrong, "edge": edge, "worker": work
 // A role's main thread is its only one that calls epoll_wait.
 func init() { runtime.LockOSThread() }
 
+// waitCall is the system call that unix.EpollWait makes.
+var waitCall = map[string]string{"amd64": "epoll_wait", "arm64": "epoll_pwait"}[runtime.GOARCH]
+
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleEnv); role != "" {
 		if err := roles[role](); err != nil {
@@ -249,7 +252,7 @@ func TestIdle(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := step(t, tt.name)
 			clients := []net.Conn{s.served(t), s.served(t)}
-			r := s.await(t, rests("asleep in epoll_pwait on fd %d, which watches 3 descriptors; none is ready now"))
+			r := s.await(t, rests("asleep in "+waitCall+" on fd %d, which watches 3 descriptors; none is ready now"))
 			p := r.Process
 			if p.PID != s.pid || p.Name != tt.name || !p.Go || p.Threads != len(r.Threads) || p.Descriptors < 6 ||
 				p.Limit == 0 || p.Resident < 1<<20 || p.CPUSeconds <= 0 || p.CPUPercent != -1 ||
@@ -257,7 +260,7 @@ func TestIdle(t *testing.T) {
 				t.Errorf("process: %+v", p)
 			}
 			e := r.own()
-			if th := r.Threads[0]; th.TID != s.pid || th.State != "asleep" || th.Call != "epoll_pwait" || th.FD != e.FD || th.Timeout != -1 {
+			if th := r.Threads[0]; th.TID != s.pid || th.State != "asleep" || th.Call != waitCall || th.FD != e.FD || th.Timeout != -1 {
 				t.Errorf("main thread: %+v", th)
 			}
 			if len(e.Interests) != 3 || e.Ready != 0 || e.Unknown != 0 || r.marks() != nil {
@@ -297,12 +300,12 @@ func backlog(t *testing.T) int {
 func TestStopped(t *testing.T) {
 	s := step(t, "step3-epoll-lt")
 	c := s.served(t)
-	s.await(t, says("asleep in epoll_pwait on fd %d, which watches 2 descriptors; none is ready now"))
+	s.await(t, says("asleep in "+waitCall+" on fd %d, which watches 2 descriptors; none is ready now"))
 	if err := unix.Kill(s.pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	send(t, c, "12345")
-	s.await(t, says("stopped in epoll_pwait on fd %d, which watches 2 descriptors; 1 is ready now"))
+	s.await(t, says("stopped in "+waitCall+" on fd %d, which watches 2 descriptors; 1 is ready now"))
 	c.CloseWrite()
 	d := s.dial(t)
 	send(t, d, "123")
@@ -314,7 +317,7 @@ func TestStopped(t *testing.T) {
 		if k, _ := r.peer(d); r.Sockets[0].Waiting != 1 || k.FD != -1 || k.Unread != 3 || k.Accepted {
 			return fmt.Sprintf("a client with 3 bytes not accepted: %+v, %+v", r.Sockets[0], k)
 		}
-		return says("stopped in epoll_pwait on fd %d, which watches 2 descriptors; 2 are ready now")(r)
+		return says("stopped in " + waitCall + " on fd %d, which watches 2 descriptors; 2 are ready now")(r)
 	})
 	if r.own().Ready != 2 || r.marks() != nil {
 		t.Errorf("epoll: %+v, marks %v", r.own(), r.marks())
@@ -368,7 +371,7 @@ func TestStalled(t *testing.T) {
 		if k.Unsent == 0 || i.Asked != "EPOLLOUT" || i.Ready != "no" {
 			return fmt.Sprintf("stalled: %+v, %+v", k, i)
 		}
-		return says("asleep in epoll_pwait on fd %d, which watches 3 descriptors; none is ready now")(r)
+		return says("asleep in " + waitCall + " on fd %d, which watches 3 descriptors; none is ready now")(r)
 	})
 	if r.marks() != nil {
 		t.Errorf("marks %v, want none", r.marks())
@@ -559,7 +562,7 @@ func TestEdgeUnread(t *testing.T) {
 		if k, i := r.peer(c); k.Unread != 4 || i.Ready != "told" {
 			return fmt.Sprintf("4 bytes unread: %+v %+v", k, i)
 		}
-		return says("asleep in epoll_pwait on fd %d, which watches 1 descriptor; none is ready now")(r)
+		return says("asleep in " + waitCall + " on fd %d, which watches 1 descriptor; none is ready now")(r)
 	})
 	if got := r.marks(); !slices.Equal(got, []string{"EDGE_UNREAD"}) {
 		t.Errorf("marks %v", got)
@@ -904,7 +907,7 @@ func TestCommand(t *testing.T) {
 func TestJSON(t *testing.T) {
 	s := step(t, "step3-epoll-lt")
 	s.served(t)
-	want := s.await(t, rests("asleep in epoll_pwait on fd %d, which watches 2 descriptors; none is ready now"))
+	want := s.await(t, rests("asleep in "+waitCall+" on fd %d, which watches 2 descriptors; none is ready now"))
 	out, _, code := xray(t, "-json", "-interval", "10ms", "-pid", strconv.Itoa(s.pid))
 	dec := json.NewDecoder(strings.NewReader(out))
 	dec.DisallowUnknownFields()
