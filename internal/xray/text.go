@@ -16,10 +16,10 @@ type line struct {
 	text  string
 }
 
-// An item is never torn apart: a row with its marks.
+// An item is a row of a table with its marks. It is shown as a whole or not at all.
 type item struct {
-	place int // among the items of its section
-	rank  int // where there is no room for all, low ranks are kept
+	place int // index in its section
+	rank  int // if not all items fit, those with low ranks are kept
 	lines []line
 }
 
@@ -29,7 +29,7 @@ const (
 	idle
 )
 
-// A section is a heading with items below.
+// A section is a heading with items below it.
 type section struct {
 	head  []line
 	items []item
@@ -39,17 +39,17 @@ func (s *section) add(rank int, lines []line) {
 	s.items = append(s.items, item{len(s.items), rank, lines})
 }
 
-// text draws a report for people. No line is wider than width, and if height is
-// not 0, there are no more lines than that: what has no room is counted.
-func text(r Report, width, height int, colour bool) string {
+// render returns a report for people. No line is wider than width. A height of 0 means
+// no limit; otherwise there are at most height lines, and omitted items are counted.
+func render(r Report, width, height int, colour bool) string {
 	width = max(width, 20)
-	sections := []section{{head: head(r.Process, width)}, threads(r, width)}
+	sections := []section{{head: headLines(r.Process, width)}, threadSection(r, width)}
 	for _, e := range r.Epolls {
 		sections = append(sections, e.section(width))
 	}
-	sections = append(sections, sockets(r, width))
+	sections = append(sections, socketSection(r, width))
 	if len(r.Notes) > 0 {
-		sections = append(sections, notes(r, width))
+		sections = append(sections, noteSection(r, width))
 	}
 	var b strings.Builder
 	for _, l := range fit(sections, width, height) {
@@ -61,9 +61,8 @@ func text(r Report, width, height int, colour bool) string {
 	return b.String()
 }
 
-// fit leaves out what has no room: first the blank lines between sections, then
-// items. The sections take turns to get another item, those with the lowest
-// rank before all others.
+// fit omits what does not fit into height lines: first the blank lines between sections,
+// then items. Items of the lowest rank come first, one from each section in turn.
 func fit(sections []section, width, height int) []line {
 	shown := make([]int, len(sections))
 	total := len(sections) - 1 // blank lines
@@ -107,19 +106,19 @@ func fit(sections []section, width, height int) []line {
 	return all
 }
 
-// size is how many lines a section has with its first n items shown.
+// size returns the number of lines of a section with its first n items shown.
 func (s section) size(n int) int {
 	lines := len(s.head)
 	for _, it := range s.items[:n] {
 		lines += len(it.lines)
 	}
 	if n < len(s.items) {
-		lines++ // that says how many more
+		lines++ // counts the omitted items
 	}
 	return lines
 }
 
-// layout puts the sections below each other, with so many items of each.
+// layout joins the sections. shown has the number of items to show of each.
 func layout(sections []section, shown []int, width int, blanks bool) []line {
 	var all []line
 	for i, s := range sections {
@@ -144,7 +143,7 @@ func layout(sections []section, shown []int, width int, blanks bool) []line {
 	return all
 }
 
-func head(p Process, width int) []line {
+func headLines(p Process, width int) []line {
 	first := fmt.Sprintf("%s, process %d", p.Name, p.PID)
 	if p.Command != "" && p.Command != p.Name {
 		first += ": " + p.Command
@@ -166,8 +165,8 @@ func mebibytes(bytes int64) string {
 	return fmt.Sprintf("%d MiB", bytes>>20)
 }
 
-// threads sums up those that say the same; the background stands last.
-func threads(r Report, width int) section {
+// threadSection groups threads with the same sentence. Background threads come last.
+func threadSection(r Report, width int) section {
 	s := section{head: []line{{terminal.Bold, "THREADS"}}}
 	var says []string
 	group := make(map[string][]Thread)
@@ -191,7 +190,7 @@ func threads(r Report, width int) section {
 			if behind && n > 0 {
 				who += "more "
 			}
-			what += whose(r.Process, list)
+			what += ownersOf(r.Process, list)
 		case list[0].Name != r.Process.Name && !strings.HasPrefix(r.Process.Name, list[0].Name):
 			what = list[0].Name + ": " + what
 		}
@@ -200,8 +199,8 @@ func threads(r Report, width int) section {
 	return s
 }
 
-// background is 1 for a thread that waits for other threads: futex(2). A Go
-// program's goroutines do not call nanosleep(2); the runtime's monitor does.
+// background returns 1 for a thread that waits for other threads: futex(2), else 0. In a
+// Go program only the runtime's monitor thread calls nanosleep(2).
 func background(p Process, t Thread) int {
 	if t.Call == "futex" || p.Go && t.Call == "nanosleep" {
 		return 1
@@ -209,8 +208,8 @@ func background(p Process, t Thread) int {
 	return 0
 }
 
-// whose says to whom a group of threads belongs, by their names.
-func whose(p Process, list []Thread) string {
+// ownersOf describes a group of threads by their names.
+func ownersOf(p Process, list []Thread) string {
 	if p.Go && background(p, list[0]) > 0 {
 		return ": the Go runtime's"
 	}
@@ -226,15 +225,15 @@ func whose(p Process, list []Thread) string {
 	return ": " + strings.Join(names, ", ")
 }
 
-// section draws an interest list.
+// section renders an interest list.
 func (e Epoll) section(width int) section {
 	title := fmt.Sprintf("EPOLL on fd %d", e.FD)
 	if e.Owner != "" {
 		title += " (" + e.Owner + "'s own)"
 	}
 	n := len(e.Interests)
-	title += " watches " + plural(n, "descriptor") + e.count()
-	if e.Owner != "" && n == 1 && len(e.Interests[0].Marks) == 0 { // of no interest
+	title += " watches " + plural(n, "descriptor") + e.readyCount()
+	if e.Owner != "" && n == 1 && len(e.Interests[0].Marks) == 0 { // nothing to see in it
 		return section{head: wrap("", title+": "+e.Interests[0].What, 2, width, terminal.Bold)}
 	}
 	s := section{head: wrap("", title, 2, width, terminal.Bold)}
@@ -261,8 +260,8 @@ func (e Epoll) section(width int) section {
 	return s
 }
 
-// sockets draws the listeners, who waits there, and the connections.
-func sockets(r Report, width int) section {
+// socketSection renders the listeners, their queues, and the connections.
+func socketSection(r Report, width int) section {
 	if len(r.Sockets) == 0 {
 		return section{head: []line{{terminal.Bold, "TCP SOCKETS: none"}}}
 	}
@@ -291,16 +290,17 @@ func sockets(r Report, width int) section {
 	return s
 }
 
-// row is a line of the table; whole names both ends of a connection.
-func (k Socket) row(whole bool) []string {
+// row returns a row of the table of sockets. bothEnds asks for both addresses of a
+// connection.
+func (k Socket) row(bothEnds bool) []string {
 	if k.State == "LISTEN" {
 		return []string{fmt.Sprint(k.FD), k.State, "", "", k.Local + ": " + k.queue()}
 	}
 	num, who := fmt.Sprint(k.FD), "client "+k.Remote
 	switch incoming := k.FD < 0 || k.Accepted; {
-	case incoming && whole:
+	case incoming && bothEnds:
 		who = k.Local + " <- " + k.Remote
-	case !incoming && whole:
+	case !incoming && bothEnds:
 		who = k.Local + " -> " + k.Remote
 	case !incoming:
 		who = "connection to " + k.Remote
@@ -315,7 +315,7 @@ func (k Socket) row(whole bool) []string {
 	return []string{num, k.State, fmt.Sprint(k.Unread), fmt.Sprint(k.Unsent), who}
 }
 
-func notes(r Report, width int) section {
+func noteSection(r Report, width int) section {
 	s := section{head: []line{{terminal.Bold, "NOTES"}}}
 	for _, note := range r.Notes {
 		s.add(odd, wrap("  ", note, 2, width, terminal.Plain))
@@ -323,8 +323,8 @@ func notes(r Report, width int) section {
 	return s
 }
 
-// table makes columns as wide as they must be; those with an r in align are
-// flush right. The last is wrapped.
+// table renders rows in columns. A column with an r in align is flush right. The last
+// column is wrapped.
 func table(rows [][]string, align string, width int) [][]line {
 	last := len(rows[0]) - 1
 	wide := make([]int, last)
@@ -343,14 +343,14 @@ func table(rows [][]string, align string, width int) [][]line {
 				start += fmt.Sprintf("%-*s  ", wide[c], row[c])
 			}
 		}
-		drawn[n] = hang(start, row[last], width)
+		drawn[n] = wrapCell(start, row[last], width)
 	}
 	return drawn
 }
 
-// hang writes text behind start: on one line, or wrapped at that column, or, if
-// that is too narrow, below.
-func hang(start, text string, width int) []line {
+// wrapCell returns start followed by text: on one line, or wrapped at that column, or
+// below start if the rest of the line is too narrow.
+func wrapCell(start, text string, width int) []line {
 	column := utf8.RuneCountInString(start)
 	longest := 0
 	for _, word := range strings.Fields(text) {
