@@ -24,8 +24,8 @@ type item struct {
 }
 
 const (
-	odd  = iota // it has a mark, or is a listener
-	busy        // something is ready, unread, unsent or not accepted
+	important = iota // it has a mark, or is a listener or a note
+	busy             // something is ready, unread, unsent or not accepted
 	idle
 )
 
@@ -168,33 +168,33 @@ func mebibytes(bytes int64) string {
 // threadSection groups threads with the same sentence. Background threads come last.
 func threadSection(r Report, width int) section {
 	s := section{head: []line{{terminal.Bold, "THREADS"}}}
-	var says []string
+	var sentences []string
 	group := make(map[string][]Thread)
 	for _, t := range r.Threads {
 		if group[t.Says] == nil {
-			says = append(says, t.Says)
+			sentences = append(sentences, t.Says)
 		}
 		group[t.Says] = append(group[t.Says], t)
 	}
-	slices.SortStableFunc(says, func(a, b string) int {
+	slices.SortStableFunc(sentences, func(a, b string) int {
 		return cmp.Compare(background(r.Process, group[a][0]), background(r.Process, group[b][0]))
 	})
-	for n, what := range says {
+	for n, what := range sentences {
 		list := group[what]
 		rank := busy
-		who := fmt.Sprintf("  %d  ", list[0].TID)
+		label := fmt.Sprintf("  %d  ", list[0].TID)
 		switch behind := background(r.Process, list[0]) > 0; {
 		case behind || len(list) > 1:
 			rank = idle
-			who = fmt.Sprintf("  %d ", len(list))
+			label = fmt.Sprintf("  %d ", len(list))
 			if behind && n > 0 {
-				who += "more "
+				label += "more "
 			}
 			what += ownersOf(r.Process, list)
 		case list[0].Name != r.Process.Name && !strings.HasPrefix(r.Process.Name, list[0].Name):
 			what = list[0].Name + ": " + what
 		}
-		s.add(rank, wrap(who, what, 8, width, terminal.Plain))
+		s.add(rank, wrap(label, what, 8, width, terminal.Plain))
 	}
 	return s
 }
@@ -252,7 +252,7 @@ func (e Epoll) section(width int) section {
 			rank, lines = busy, restyle(lines, terminal.Yellow)
 		}
 		for _, m := range i.Marks {
-			rank = odd
+			rank = important
 			lines = append(lines, wrap("      ! ", m.Says, 8, width, terminal.Red)...)
 		}
 		s.add(rank, lines)
@@ -283,7 +283,7 @@ func socketSection(r Report, width int) section {
 			rank, lines = busy, restyle(lines, terminal.Yellow)
 		}
 		if k.State == "LISTEN" {
-			rank = odd
+			rank = important
 		}
 		s.add(rank, lines)
 	}
@@ -296,29 +296,29 @@ func (k Socket) row(bothEnds bool) []string {
 	if k.State == "LISTEN" {
 		return []string{fmt.Sprint(k.FD), k.State, "", "", k.Local + ": " + k.queue()}
 	}
-	num, who := fmt.Sprint(k.FD), "client "+k.Remote
+	num, label := fmt.Sprint(k.FD), "client "+k.Remote
 	switch incoming := k.FD < 0 || k.Accepted; {
 	case incoming && bothEnds:
-		who = k.Local + " <- " + k.Remote
+		label = k.Local + " <- " + k.Remote
 	case !incoming && bothEnds:
-		who = k.Local + " -> " + k.Remote
+		label = k.Local + " -> " + k.Remote
 	case !incoming:
-		who = "connection to " + k.Remote
+		label = "connection to " + k.Remote
 	}
 	if k.FD < 0 {
 		num = "-"
-		who += ", not accepted yet"
+		label += ", not accepted yet"
 	}
 	if k.EndUnread {
-		who += ", end of file unread"
+		label += ", end of file unread"
 	}
-	return []string{num, k.State, fmt.Sprint(k.Unread), fmt.Sprint(k.Unsent), who}
+	return []string{num, k.State, fmt.Sprint(k.Unread), fmt.Sprint(k.Unsent), label}
 }
 
 func noteSection(r Report, width int) section {
 	s := section{head: []line{{terminal.Bold, "NOTES"}}}
 	for _, note := range r.Notes {
-		s.add(odd, wrap("  ", note, 2, width, terminal.Plain))
+		s.add(important, wrap("  ", note, 2, width, terminal.Plain))
 	}
 	return s
 }

@@ -10,7 +10,7 @@ import (
 	"epoll-step-by-step/internal/terminal"
 )
 
-// A Style says how results are printed for people.
+// A Style determines how results are printed for people.
 type Style struct {
 	Width   int  // columns
 	Color   bool // for a terminal
