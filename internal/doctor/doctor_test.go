@@ -7,27 +7,28 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// onlyPath makes a new folder the whole PATH, so that no test sees, or runs,
-// what this machine has. It returns the folder.
-func onlyPath(t *testing.T) string {
+// setEmptyPath sets PATH to a new folder and returns it, so that tests find only the
+// commands that they put there.
+func setEmptyPath(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
 	return dir
 }
 
-func asRoot(t *testing.T, is bool) {
-	was := root
-	root = is
-	t.Cleanup(func() { root = was })
+func setRoot(t *testing.T, value bool) {
+	before := root
+	root = value
+	t.Cleanup(func() { root = before })
 }
 
-// put writes an executable shell script.
-func put(t *testing.T, dir, name, script string) {
+// writeScript writes an executable shell script.
+func writeScript(t *testing.T, dir, name, script string) {
 	t.Helper()
 	text := "#!/bin/sh\n" + script + "\n"
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
@@ -38,18 +39,12 @@ func put(t *testing.T, dir, name, script string) {
 // man -w prints the path of a file, here its own.
 const fakeMan = `echo "$0"`
 
-// putAll puts a fake of every tool but those left out.
-func putAll(t *testing.T, dir string, but ...string) {
+// writeTools writes a fake of every tool except these.
+func writeTools(t *testing.T, dir string, except ...string) {
 	t.Helper()
-next:
 	for _, tool := range tools {
-		for _, name := range but {
-			if tool.name == name {
-				continue next
-			}
-		}
-		if !tool.isPage() {
-			put(t, dir, tool.name, fakeMan)
+		if !tool.isPage() && !slices.Contains(except, tool.name) {
+			writeScript(t, dir, tool.name, fakeMan)
 		}
 	}
 }
@@ -69,11 +64,11 @@ func runInstall() (stdout, stderr string) {
 	return out.String(), err.String()
 }
 
-func TestTableIsComplete(t *testing.T) {
+func TestTools(t *testing.T) {
 	seen := map[string]bool{}
 	for _, tool := range tools {
 		if tool.name == "" || tool.use == "" || seen[tool.name] {
-			t.Errorf("%+v: want a name of its own and a use", tool)
+			t.Errorf("%+v: want a unique name and a use", tool)
 		}
 		seen[tool.name] = true
 		if n := len(strings.Fields(tool.packages)); n != len(managers) && tool.name != "tmux" {
@@ -104,7 +99,7 @@ func TestKernel(t *testing.T) {
 
 func TestDescriptors(t *testing.T) {
 	for _, tt := range []struct{ limits, want string }{
-		{"1024\n1048576\n", ok}, // the usual: the examiner raises soft to hard
+		{"1024\n1048576\n", ok}, // the usual limits: the examiner raises the soft one
 		{"1024\n6000\n", ok},
 		{"1024\nunlimited\n", ok},
 		{"1024\n5999\n", warn},
@@ -126,7 +121,7 @@ func TestPort(t *testing.T) {
 	for _, listenAt := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::]:0"} {
 		listener, err := net.Listen("tcp", listenAt)
 		if err != nil {
-			t.Logf("%s: %v", listenAt, err) // a machine without IPv6
+			t.Logf("%s: %v", listenAt, err) // this machine has no IPv6
 			continue
 		}
 		defer listener.Close()
@@ -146,8 +141,8 @@ func TestPort(t *testing.T) {
 	}
 }
 
-func TestNobodyHolds(t *testing.T) {
-	// No socket can listen on port 0.
+func TestFreePortHasNoHolder(t *testing.T) {
+	// No socket listens on port 0: bind(2) replaces it.
 	if pid, command := holder(netip.MustParseAddrPort("127.0.0.1:0")); pid != 0 {
 		t.Errorf("port 0 is held by %d %q", pid, command)
 	}
@@ -173,42 +168,29 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestReportOfMissingTools(t *testing.T) {
-	onlyPath(t)
+	setEmptyPath(t)
 	var out bytes.Buffer
 	exit := report(&out, false)
 	for _, tool := range tools {
 		want := "missing (" + tool.use + "): make setup"
 		if tool.packages == "" {
-			want = "not here (" + tool.use + ")"
+			want = "not installed (" + tool.use + ")"
 		}
 		mustHave(t, tool.name, out.String(), fmt.Sprintf("  %-15s  %s\n", tool.name, want))
 	}
-	// Missing tools are no reason to fail; an old kernel would be.
+	// Missing tools do not make the report fail; an old kernel does.
 	if failed := strings.Contains(out.String(), fail); (exit == 1) != failed {
 		t.Errorf("exit status %d after\n%s", exit, out.String())
 	} else if !failed {
-		mustHave(t, "last line", out.String(), "Tools missing: 12. Get them: make setup\n")
+		mustHave(t, "last line", out.String(), "Missing tools: 12. To install them: make setup\n")
 	}
 	if strings.Contains(out.String(), "\x1b") {
-		t.Errorf("colour where none was asked for:\n%q", out.String())
-	}
-}
-
-func TestColoured(t *testing.T) {
-	for _, tt := range []struct {
-		noColor, term string
-		want          bool
-	}{{"", "xterm", true}, {"", "", true}, {"", "dumb", false}, {"1", "xterm", false}} {
-		t.Setenv("NO_COLOR", tt.noColor)
-		t.Setenv("TERM", tt.term)
-		if coloured() != tt.want {
-			t.Errorf("NO_COLOR=%s TERM=%s: %t", tt.noColor, tt.term, !tt.want)
-		}
+		t.Errorf("colours, want none:\n%q", out.String())
 	}
 }
 
 func TestReportOfPresentTools(t *testing.T) {
-	putAll(t, onlyPath(t))
+	writeTools(t, setEmptyPath(t))
 	for _, tool := range tools {
 		if f := tool.finding(); f.level != ok {
 			t.Errorf("%s: got %q %s, want %q", tool.name, f.level, f.found, ok)
@@ -216,16 +198,16 @@ func TestReportOfPresentTools(t *testing.T) {
 	}
 }
 
-func TestInstallWhenAllIsThere(t *testing.T) {
-	dir := onlyPath(t)
-	putAll(t, dir, "tmux") // which setup leaves alone
-	put(t, dir, "apt-get", "echo apt-get was run >&2; exit 100")
+func TestInstallWithoutMissingTools(t *testing.T) {
+	dir := setEmptyPath(t)
+	writeTools(t, dir, "tmux") // install does not install it
+	writeScript(t, dir, "apt-get", "echo apt-get was run >&2; exit 100")
 	if out, err := runInstall(); out != "setup: nothing is missing\n" || err != "" {
 		t.Errorf("printed %q and %q", out, err)
 	}
 }
 
-func TestInstallWhereItCannot(t *testing.T) {
+func TestInstallImpossible(t *testing.T) {
 	lines := func(sudo string) []string {
 		return []string{
 			"    apt      " + sudo + "apt-get install -y --no-install-recommends netcat-openbsd redis-tools\n",
@@ -242,17 +224,17 @@ func TestInstallWhereItCannot(t *testing.T) {
 		apt  string // the fake, "" for none
 		why  string
 	}{
-		{"another distribution", true, "", "there is no apt-get here"},
-		{"neither root nor sudo", false, "exit 0", "this takes root"},
+		{"another distribution", true, "", "this machine has no apt-get"},
+		{"neither root nor sudo", false, "exit 0", "this needs root"},
 		{"no network", true, "echo E: no route; exit 100", "apt-get failed"},
-		{"apt-get does nothing", true, "exit 0", "still not here"},
+		{"apt-get does nothing", true, "exit 0", "still missing"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := onlyPath(t)
-			asRoot(t, tt.root)
-			putAll(t, dir, "nc", "redis-cli", "redis-benchmark")
+			dir := setEmptyPath(t)
+			setRoot(t, tt.root)
+			writeTools(t, dir, "nc", "redis-cli", "redis-benchmark")
 			if tt.apt != "" {
-				put(t, dir, "apt-get", tt.apt)
+				writeScript(t, dir, "apt-get", tt.apt)
 			}
 			out, err := runInstall()
 			sudo := "sudo "
@@ -260,10 +242,10 @@ func TestInstallWhereItCannot(t *testing.T) {
 				sudo = ""
 			}
 			mustHave(t, "stdout", out, append(lines(sudo), tt.why)...)
-			if strings.Contains(out, "all there") {
+			if strings.Contains(out, "everything is installed") {
 				t.Errorf("claims that it installed:\n%s", out)
 			}
-			// What apt-get says is shown when it fails: update and install.
+			// If apt-get fails, its output is shown: of update and of the second install.
 			want := strings.Repeat("E: no route\n", 2)
 			if tt.why != "apt-get failed" {
 				want = ""
@@ -275,8 +257,8 @@ func TestInstallWhereItCannot(t *testing.T) {
 	}
 }
 
-// fakeApt records what it is asked, and installs nc and man if asked to. With
-// a file named stale it first wants an update.
+// fakeApt records its arguments and installs nc and man. If there is a file named stale,
+// install fails until update was called.
 const fakeApt = `
 cd "${0%/*}"
 echo "$DEBIAN_FRONTEND: $*" >>log
@@ -303,41 +285,41 @@ func TestInstallWithApt(t *testing.T) {
 		{"root", true, false, "nc", install},
 		{"sudo without a password", false, false, "nc", install},
 		{"no package lists", true, true, "nc", install + "noninteractive: update\n" + install},
-		{"and with sudo", false, true, "nc", install + "noninteractive: update\n" + install},
+		{"no package lists, with sudo", false, true, "nc", install + "noninteractive: update\n" + install},
 		{"manual pages", true, false, "man", pages},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := onlyPath(t)
-			asRoot(t, tt.root)
-			putAll(t, dir, tt.missing)
-			put(t, dir, "apt-get", fakeApt)
-			put(t, dir, "true", "")
-			// Like the real one, it keeps no variable but those of the line.
-			put(t, dir, "sudo", `test "$1" != -n || shift
+			dir := setEmptyPath(t)
+			setRoot(t, tt.root)
+			writeTools(t, dir, tt.missing)
+			writeScript(t, dir, "apt-get", fakeApt)
+			writeScript(t, dir, "true", "")
+			// Like the real one, it keeps only the variables of its command line.
+			writeScript(t, dir, "sudo", `test "$1" != -n || shift
 exec /usr/bin/env -u DEBIAN_FRONTEND "$@"`)
 			if tt.stale {
-				put(t, dir, "stale", "")
+				writeScript(t, dir, "stale", "")
 			}
 			out, err := runInstall()
 			log, _ := os.ReadFile(filepath.Join(dir, "log"))
 			if string(log) != tt.want {
-				t.Errorf("apt-get was asked\n%swant\n%s", log, tt.want)
+				t.Errorf("apt-get was called with\n%swant\n%s", log, tt.want)
 			}
 			if strings.Count(out, "\n") != 2 || err != "" {
 				t.Errorf("want two lines, got\n%s%s", out, err)
 			}
-			mustHave(t, "stdout", out, "apt-get install", "setup: all there now\n")
+			mustHave(t, "stdout", out, "apt-get install", "setup: everything is installed now\n")
 		})
 	}
 }
 
-// A minimised image has a man that prints a notice and reports success.
-func TestManualCutFromTheImage(t *testing.T) {
-	dir := onlyPath(t)
-	asRoot(t, true)
-	putAll(t, dir, "man")
-	put(t, dir, "man", "echo To restore this content, run the \\'unminimize\\' command.")
-	put(t, dir, "apt-get", fakeApt)
+// In a minimised image man prints a notice and exits 0.
+func TestMinimisedImage(t *testing.T) {
+	dir := setEmptyPath(t)
+	setRoot(t, true)
+	writeTools(t, dir, "man")
+	writeScript(t, dir, "man", "echo To restore this content, run the \\'unminimize\\' command.")
+	writeScript(t, dir, "apt-get", fakeApt)
 
 	for _, tool := range tools {
 		f := tool.finding()
@@ -348,18 +330,6 @@ func TestManualCutFromTheImage(t *testing.T) {
 	out, _ := runInstall()
 	mustHave(t, "stdout", out, "sudo unminimize")
 	if _, err := os.Stat(filepath.Join(dir, "log")); err == nil {
-		t.Error("apt-get was run, though it cannot help")
-	}
-}
-
-func TestClip(t *testing.T) {
-	for _, tt := range []struct{ s, want string }{
-		{"short", "short"},
-		{"two\nlines", "two lines"},
-		{"12345678901", "123456789…"},
-	} {
-		if got := clip(tt.s, 10); got != tt.want {
-			t.Errorf("%q: got %q, want %q", tt.s, got, tt.want)
-		}
+		t.Error("apt-get was called, though it cannot help")
 	}
 }

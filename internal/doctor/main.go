@@ -1,4 +1,4 @@
-// Package doctor says whether the tutorial can run on this machine, and installs
+// Package doctor checks whether the tutorial can run on this machine, and installs
 // the tools that its chapters and tests use. Its command is tools/doctor.
 package doctor
 
@@ -17,31 +17,32 @@ import (
 	"syscall"
 
 	"epoll-step-by-step/internal/procfs"
+	"epoll-step-by-step/internal/terminal"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	address  = "127.0.0.1:6379" // where the steps listen unless told
-	wantHard = 6000             // descriptors: tests open 5,000 connections
+	address  = "127.0.0.1:6379" // the default address of the steps
+	wantHard = 6000             // hard limit of descriptors: tests open 5,000 connections
 )
 
 // A finding is one entry of the report.
 type finding struct {
-	level string // one of the four below
+	level string // ok, note, warn or fail
 	about string
 	found string
-	todo  []string // what to do about it, in lines
+	todo  []string // lines of advice
 }
 
 const (
 	ok   = "ok  "
-	note = "note" // nothing to do, but good to know
-	warn = "warn" // the steps run; a chapter or a test is not at its best
-	fail = "FAIL" // the steps do not run here, or nobody has tried
+	note = "note" // for information
+	warn = "warn" // the steps run, but a chapter or a test cannot do everything
+	fail = "FAIL" // the steps do not run here, or are untested here
 )
 
-var colours = map[string]string{ok: "32", note: "36", warn: "33", fail: "31"}
+var colours = map[string]terminal.Style{ok: terminal.Green, note: terminal.Cyan, warn: terminal.Yellow, fail: terminal.Red}
 
 // Main runs the command with these arguments and returns its exit code.
 func Main(args []string, stdout, stderr *os.File) int {
@@ -57,29 +58,22 @@ func Main(args []string, stdout, stderr *os.File) int {
 		fmt.Fprintf(stderr, "doctor: takes no argument, got %q\n", flags.Arg(0))
 		return 2
 	}
-	// Where Debian has haproxy and ss, and not every user looks.
+	// Debian has haproxy and ss there, which is not in every user's PATH.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	if *setup {
 		install(stdout, stderr)
 		return 0
 	}
-	_, err := unix.IoctlGetTermios(int(stdout.Fd()), unix.TCGETS)
-	terminal := err == nil // else ENOTTY: a pipe or a file
-	return report(stdout, terminal && coloured())
+	return report(stdout, terminal.Colour(stdout))
 }
 
-// coloured says whether the user wants colour on a terminal, and has one that can.
-func coloured() bool {
-	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-}
-
-// report prints every finding, then one sentence that sums them up.
+// report prints every finding and a one-sentence summary. It returns the exit code.
 func report(w io.Writer, colour bool) int {
 	var name unix.Utsname
 	unix.Uname(&name) // fails only for a bad pointer
 	findings := []finding{
 		kernel(unix.ByteSliceToString(name.Release[:]), runtime.GOARCH),
-		// An older Go would have refused to build this: see go.mod.
+		// An older Go refuses to build this program: see go.mod.
 		{level: ok, about: "Go", found: runtime.Version()},
 		{level: ok, about: "container", found: container()},
 		descriptors(limits()),
@@ -94,7 +88,7 @@ func report(w io.Writer, colour bool) int {
 		count[f.level]++
 		level := f.level
 		if colour {
-			level = "\x1b[" + colours[level] + "m" + level + "\x1b[0m"
+			level = terminal.Paint(level, colours[level])
 		}
 		fmt.Fprintf(w, "%s  %-15s  %s\n", level, f.about, f.found)
 		for _, line := range f.todo {
@@ -106,15 +100,15 @@ func report(w io.Writer, colour bool) int {
 	return exit
 }
 
-// verdict sums up the findings, counted by level.
+// verdict summarises the number of findings of each level.
 func verdict(count map[string]int, missing int) (sentence string, exit int) {
 	switch {
 	case count[fail] > 0:
-		return "Not yet: what is marked FAIL must be dealt with first.", 1
+		return "Not yet: fix the entries marked FAIL first.", 1
 	case missing > 0:
-		return fmt.Sprintf("The steps run. Tools missing: %d. Get them: make setup", missing), 0
+		return fmt.Sprintf("The steps run. Missing tools: %d. To install them: make setup", missing), 0
 	case count[warn] > 0:
-		return "The steps run, but look at what is marked warn.", 0
+		return "The steps run, but look at the entries marked warn.", 0
 	}
 	return "All is well. Begin with docs/README.md", 0
 }
@@ -122,17 +116,17 @@ func verdict(count map[string]int, missing int) (sentence string, exit int) {
 func kernel(release, arch string) finding {
 	f := finding{level: ok, about: "Linux", found: release + ", " + arch}
 	var major, minor int
-	fmt.Sscanf(release, "%d.%d", &major, &minor) // 0.0 if unreadable: too old
+	fmt.Sscanf(release, "%d.%d", &major, &minor) // 0.0, which is too old, if it cannot be parsed
 	if major < 5 || major == 5 && minor < 10 || arch != "amd64" && arch != "arm64" {
 		f.level = fail
-		f.todo = []string{"wanted: 5.10 or newer, on amd64 or arm64; a container has",
-			"its host's kernel, so it takes a virtual machine to change"}
+		f.todo = []string{"required: 5.10 or newer, on amd64 or arm64; a container uses",
+			"its host's kernel, so use a virtual machine instead"}
 	}
 	return f
 }
 
-// container is for information: it explains most of what is odd about a
-// machine (a stub for man, no ptrace, low limits).
+// container reports whether this is a container, which often explains a missing manual,
+// a forbidden ptrace(2) or low limits.
 func container() string {
 	for _, sign := range []string{"/.dockerenv", "/run/.containerenv"} {
 		if _, err := os.Stat(sign); err == nil {
@@ -148,8 +142,9 @@ func container() string {
 	return "no"
 }
 
-// limits asks a shell, because this process cannot know: Go's runtime raises
-// its own soft limit to the hard one, and gives children the old one back.
+// limits returns the soft and the hard limit of open files, as a shell prints them. The
+// limits of this process differ: Go's runtime raises its own soft limit to the hard one,
+// and restores it for child processes.
 func limits() string {
 	out, _ := exec.Command("/bin/sh", "-c", "ulimit -Sn; ulimit -Hn").Output()
 	return string(out)
@@ -170,7 +165,8 @@ func descriptors(limits string) finding {
 	return f
 }
 
-// port tries to listen, as a step would, and says who is in the way.
+// port tries to listen as a step does. If the address is taken, it names the process that
+// has it.
 func port(addr string) finding {
 	f := finding{level: ok, about: "port", found: addr + " is free"}
 	listener, err := net.Listen("tcp", addr)
@@ -186,48 +182,38 @@ func port(addr string) finding {
 	at := netip.MustParseAddrPort(addr)
 	pid, command := holder(at)
 	f.level, f.found = warn, fmt.Sprintf("%s is taken by process %d:", addr, pid)
-	f.todo = []string{"  " + clip(command, 54), fmt.Sprintf("stop it: kill %d", pid)}
+	f.todo = []string{"  " + terminal.Cut(strings.Join(strings.Fields(command), " "), 54), fmt.Sprintf("stop it: kill %d", pid)}
 	if strings.Contains(command, "redis-server") {
 		f.todo[1] = "stop it: sudo systemctl stop redis-server"
 	}
 	if p, err := procfs.Stat(pid); err == nil && p.State == 'T' {
-		f.todo[1] = fmt.Sprintf("it is stopped, by Ctrl-Z: fg and Ctrl-C, or kill -9 %d", pid)
+		f.todo[1] = fmt.Sprintf("it was stopped with Ctrl-Z: fg and Ctrl-C, or kill -9 %d", pid)
 	}
 	if pid == 0 {
-		f.found = addr + " is taken; you may not see by whom"
-		f.todo = []string{fmt.Sprintf("see: sudo ss -ltnp sport = :%d", at.Port())}
+		f.found = addr + " is taken, by a process that you may not see"
+		f.todo = []string{fmt.Sprintf("to see it: sudo ss -ltnp sport = :%d", at.Port())}
 	}
-	f.todo = append(f.todo, "or go elsewhere: make step3 ADDR=127.0.0.1:7000")
+	f.todo = append(f.todo, "or use another port: make step3 ADDR=127.0.0.1:7000")
 	return f
 }
 
-// holder returns the process that listens on addr, or 0 if /proc does not show
-// it: another user's descriptors are for root to see.
+// holder returns the process that listens on addr, or 0 if /proc does not show it: only
+// root may read another user's descriptors.
 func holder(addr netip.AddrPort) (pid int, command string) {
 	pid, _ = procfs.Listening(addr)
 	args, _ := procfs.Cmdline(pid)
 	return pid, strings.Join(args, " ")
 }
 
-// clip makes one short line of s.
-func clip(s string, max int) string {
-	text := []rune(strings.Join(strings.Fields(s), " "))
-	if len(text) > max {
-		text = append(text[:max-1], '…')
-	}
-	return string(text)
-}
-
-// ptrace does what strace does first: it starts a child that asks to be
-// traced. A seccomp filter can forbid that, and Yama: ptrace(2),
-// "/proc/sys/kernel/yama/ptrace_scope".
+// ptrace starts a child that asks to be traced, as strace does. A seccomp filter or Yama
+// can forbid it: ptrace(2), "/proc/sys/kernel/yama/ptrace_scope".
 func ptrace() finding {
 	text, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
 	scope := strings.TrimSpace(string(text))
 	if err != nil {
 		scope = "absent"
 	}
-	runtime.LockOSThread() // the tracer is a thread, not a process
+	runtime.LockOSThread() // a tracer is one thread, not its process
 	defer runtime.UnlockOSThread()
 	child := exec.Command("/bin/sh", "-c", ":")
 	child.SysProcAttr = &syscall.SysProcAttr{Ptrace: true} // PTRACE_TRACEME
@@ -239,11 +225,11 @@ func ptrace() finding {
 		f.todo = []string{err.Error(),
 			"if ptrace_scope is 2: sudo sysctl kernel.yama.ptrace_scope=1",
 			"in a container: docker run --cap-add=SYS_PTRACE,",
-			"  or, if need be, --security-opt seccomp=unconfined"}
+			"  or, if that does not help, --security-opt seccomp=unconfined"}
 		return f
 	}
 	child.Process.Kill() // it is stopped at its first instruction
-	child.Wait()         // "signal: killed", as ordered
+	child.Wait()         // returns "signal: killed"
 	if (scope == "1" || scope == "2") && !mayTraceAll() {
 		f.level = note
 		f.todo = []string{"but strace -p, on a running process, needs sudo",
@@ -252,11 +238,11 @@ func ptrace() finding {
 	return f
 }
 
-// mayTraceAll tells whether we have CAP_SYS_PTRACE, for which Yama makes an
-// exception: capabilities(7), and ptrace(2) as above.
+// mayTraceAll reports whether this process has CAP_SYS_PTRACE, which overrides Yama:
+// capabilities(7).
 func mayTraceAll() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData // a set of 64 bits each, in two halves
+	var data [2]unix.CapUserData // each set has 64 bits, in two halves
 	err := unix.Capget(&header, &data[0])
 	return err == nil && data[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
 }

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// managers are the package managers that setup knows a line for. It runs the
-// first itself, and only prints the others.
+// managers are the package managers that install knows. It runs the first itself and
+// prints the commands of all.
 var managers = []struct{ name, install string }{
 	{"apt", "apt-get install -y --no-install-recommends"},
 	{"dnf", "dnf install"},
@@ -19,15 +19,15 @@ var managers = []struct{ name, install string }{
 	{"apk", "apk add"},
 }
 
-// A tool is a command, or with a name such as "man 7 epoll" a manual page.
+// A tool is a command, or a manual page if its name is like "man 7 epoll".
 type tool struct {
 	name     string
 	use      string
-	packages string // in the order of managers; "" if setup leaves it alone
+	packages string // in the order of managers; "" if install does not install it
 }
 
-// Fedora and Arch have moved from Redis to Valkey, which brings the redis-
-// commands along; Fedora still finds it by the old name.
+// Fedora and Arch replaced Redis with Valkey, whose package has the redis- commands, too.
+// Fedora still finds it by the old name.
 var tools = []tool{
 	{"git", "show differences", "git git git git"},
 	{"strace", "watch system calls", "strace strace strace strace"},
@@ -44,15 +44,15 @@ var tools = []tool{
 	{"tmux", "optional: put terminals side by side", ""},
 }
 
-var root = os.Geteuid() == 0 // tests play both
+var root = os.Geteuid() == 0 // tests set it
 
 func (t tool) isPage() bool { return strings.HasPrefix(t.name, "man ") }
 
 // find returns where the tool is, or "".
 func (t tool) find() string {
 	if t.isPage() {
-		// man is asked, because a package can come without its pages; and
-		// the file is looked at, because cut's man says yes to everything.
+		// A package can be installed without its pages, so search with man. Then
+		// check the file, because the stub of a minimised image always succeeds.
 		words := strings.Fields(t.name)
 		out, _ := exec.Command("man", "-w", words[1], words[2]).Output()
 		path, _, _ := strings.Cut(string(out), "\n")
@@ -65,50 +65,50 @@ func (t tool) find() string {
 	if err != nil {
 		return ""
 	}
-	// Says which one it is: nc.openbsd, nc.traditional, ncat, busybox.
+	// The target tells variants apart: nc.openbsd, nc.traditional, ncat, busybox.
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		return target
 	}
 	return path
 }
 
-// cut tells whether man is the stub of a minimised image. Then the packages
-// may well be installed, and installing them changes nothing.
-func cut() bool {
+// minimised reports whether man is the stub of a minimised image. Then installing the
+// packages does not help: they may be installed already, without their pages.
+func minimised() bool {
 	out, _ := exec.Command("man", "-w").Output()
 	return strings.Contains(string(out), "unminimize")
 }
 
-const uncut = "the manual was cut from this image: sudo unminimize\n" +
-	"(a package of its own in newer releases), then make setup"
+const restoreManual = "this image has no manual pages: sudo unminimize\n" +
+	"(a separate package in newer releases), then make setup"
 
 func (t tool) finding() finding {
 	f := finding{level: ok, about: t.name, found: t.find()}
 	switch {
 	case f.found != "":
 	case t.packages == "":
-		f.level, f.found = note, "not here ("+t.use+")"
-	case t.isPage() && cut():
-		f.level, f.found, f.todo = warn, "missing", strings.Split(uncut, "\n")
+		f.level, f.found = note, "not installed ("+t.use+")"
+	case t.isPage() && minimised():
+		f.level, f.found, f.todo = warn, "missing", strings.Split(restoreManual, "\n")
 	default:
 		f.level, f.found = warn, "missing ("+t.use+"): make setup"
 	}
 	return f
 }
 
-// absent returns the tools that setup cares for and does not find.
+// absent returns the missing tools that install can install.
 func absent() []tool {
 	return slices.DeleteFunc(slices.Clone(tools), func(t tool) bool {
 		return t.packages == "" || t.find() != ""
 	})
 }
 
-// install gets what is missing, or says how to. It is quick when everything is
-// there: every make test runs it.
+// install installs the missing tools, or prints how to do it. It is quick if none is
+// missing, because make test runs it every time.
 func install(stdout, stderr io.Writer) {
 	missing := absent()
-	if len(missing) > 0 && cut() {
-		fmt.Fprintln(stdout, "setup:", uncut)
+	if len(missing) > 0 && minimised() {
+		fmt.Fprintln(stdout, "setup:", restoreManual)
 		missing = slices.DeleteFunc(missing, tool.isPage)
 	}
 	if len(missing) == 0 {
@@ -118,10 +118,10 @@ func install(stdout, stderr io.Writer) {
 	why := apt(missing, stdout, stderr)
 	if why == "" {
 		if missing = absent(); len(missing) == 0 {
-			fmt.Fprintln(stdout, "setup: all there now")
+			fmt.Fprintln(stdout, "setup: everything is installed now")
 			return
 		}
-		why = "apt-get did its work, but these are still not here"
+		why = "apt-get succeeded, but these tools are still missing"
 	}
 	fmt.Fprintf(stdout, "setup: %s\nsetup: tests that need one of these are skipped:\n", why)
 	for _, t := range missing {
@@ -133,12 +133,12 @@ func install(stdout, stderr io.Writer) {
 	}
 }
 
-// command is the line that makes managers[i] install the tools.
+// command returns the shell command with which managers[i] installs the tools.
 func command(i int, missing []tool) string {
 	words := []string{sudo(managers[i].install)}
 	if i == 0 && slices.ContainsFunc(missing, tool.isPage) {
-		// Debian's slim images drop the pages of what they unpack. The last
-		// path option counts: see --path-exclude in dpkg(1).
+		// In Debian's slim images dpkg leaves out manual pages. The last path option
+		// wins: see --path-exclude in dpkg(1).
 		words = append(words, "--reinstall -o DPkg::Options::='--path-include=/usr/share/man/*'")
 	}
 	for _, t := range missing {
@@ -149,19 +149,19 @@ func command(i int, missing []tool) string {
 	return strings.Join(words, " ")
 }
 
-// apt installs with apt-get. It returns why it did not, or "".
+// apt installs the tools with apt-get. It returns the reason if it cannot, else "".
 func apt(missing []tool, stdout, stderr io.Writer) (why string) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return "there is no apt-get here"
+		return "this machine has no apt-get"
 	}
 	if !root && exec.Command("sudo", "-n", "true").Run() != nil {
-		return "this takes root, or sudo without a password"
+		return "this needs root, or sudo without a password"
 	}
 	line := command(0, missing)
 	fmt.Fprintln(stdout, "setup:", line)
 	out, err := shell(line)
 	if err != nil {
-		// A fresh container has no package lists, an old machine stale ones.
+		// A new container has no package lists, and those of an old machine are stale.
 		update, _ := shell(sudo("apt-get update"))
 		out, err = shell(line)
 		out = append(update, out...)
@@ -180,8 +180,8 @@ func sudo(line string) string {
 	return "sudo " + line
 }
 
-// shell runs a line with apt-get in it, which must not ask questions. sudo
-// drops the environment, so the variable goes into the line.
+// shell runs a command line with apt-get in it, and keeps apt-get from asking questions.
+// The variable is part of the line because sudo clears the environment.
 func shell(line string) ([]byte, error) {
 	line = strings.Replace(line, "apt-get", "DEBIAN_FRONTEND=noninteractive apt-get", 1)
 	return exec.Command("/bin/sh", "-c", line).CombinedOutput()

@@ -10,9 +10,9 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// addresses accepts what people type: 127.0.0.1:6379, [::1]:6379,
-// localhost:6379, :6379. The last two are each of two addresses.
-func addresses(text string) ([]netip.AddrPort, error) {
+// parseAddresses accepts 127.0.0.1:6379, [::1]:6379, localhost:6379 and :6379. The last
+// two stand for two addresses each, one of IPv4 and one of IPv6.
+func parseAddresses(text string) ([]netip.AddrPort, error) {
 	host, local := text, false
 	for _, name := range []string{"localhost:", ":"} {
 		if port, found := strings.CutPrefix(text, name); found {
@@ -30,30 +30,30 @@ func addresses(text string) ([]netip.AddrPort, error) {
 	return found, nil
 }
 
-// find returns the process that listens on the first of these addresses where
-// somebody does. If several do, the note says so.
-func find(addrs []netip.AddrPort) (pid int, note string, err error) {
+// findListener returns the process that listens on the first address that has a
+// listener. If several processes have it, the note lists them.
+func findListener(addrs []netip.AddrPort) (pid int, note string, err error) {
 	sockets, err := procfs.TCP()
 	if err != nil {
 		return 0, "", err
 	}
 	for _, addr := range addrs {
-		listeners := reaches(sockets, addr)
+		listeners := listenersFor(sockets, addr)
 		if len(listeners) == 0 {
 			continue
 		}
-		return choose(addr, listeners, sockets)
+		return chooseOwner(addr, listeners, sockets)
 	}
-	return 0, "", fmt.Errorf("nobody listens on %s: start a server first, or say where by -addr or -pid (make: ADDR= or PID=)", addrs[0])
+	return 0, "", fmt.Errorf("nobody listens on %s: start a server first, or choose one with -addr or -pid (make: ADDR= or PID=)", addrs[0])
 }
 
-// choose takes the process with most connections there; if there are none, one
-// that waits for any; and if that is no help, the one with the lowest number.
-func choose(addr netip.AddrPort, listeners, sockets []procfs.Socket) (int, string, error) {
-	mine := make(map[uint64]bool) // the inodes of listeners
+// chooseOwner returns the process that has the most connections through the listener.
+// Among equals it prefers one that waits for clients, then the lowest process number.
+func chooseOwner(addr netip.AddrPort, listeners, sockets []procfs.Socket) (int, string, error) {
+	isListener := make(map[uint64]bool) // by inode
 	var inodes []uint64
 	for _, l := range listeners {
-		mine[l.Inode] = true
+		isListener[l.Inode] = true
 		inodes = append(inodes, l.Inode)
 	}
 	for _, s := range sockets {
@@ -69,7 +69,7 @@ func choose(addr netip.AddrPort, listeners, sockets []procfs.Socket) (int, strin
 	var pids []int
 	for inode, list := range owners {
 		for _, o := range list {
-			if !mine[inode] {
+			if !isListener[inode] {
 				connections[o.PID]++
 			} else if !slices.Contains(pids, o.PID) {
 				pids = append(pids, o.PID)
@@ -77,27 +77,27 @@ func choose(addr netip.AddrPort, listeners, sockets []procfs.Socket) (int, strin
 		}
 	}
 	if len(pids) == 0 {
-		return 0, "", fmt.Errorf("a process of the user with number %d listens on %s, but which one is not for us to see:\n"+
-			`ptrace(2), "Ptrace access mode checking"; root may look (sudo)`, listeners[0].UID, addr)
+		return 0, "", fmt.Errorf("a process of user %d listens on %s, but only root or that user may see which one:\n"+
+			`ptrace(2), "Ptrace access mode checking"; try sudo`, listeners[0].UID, addr)
 	}
 	slices.SortFunc(pids, func(a, b int) int {
-		return cmp.Or(cmp.Compare(connections[b], connections[a]), cmp.Compare(waiting(b), waiting(a)), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(connections[b], connections[a]), cmp.Compare(mayWaitForClients(b), mayWaitForClients(a)), cmp.Compare(a, b))
 	})
 	if len(pids) == 1 {
 		return pids[0], "", nil
 	}
 	others := slices.Sorted(slices.Values(pids[1:]))
 	return pids[0], fmt.Sprintf("%d processes listen on %s; this is %d, with %s there; for another: -pid, with one of %s",
-		len(pids), addr, pids[0], plural(connections[pids[0]], "connection"), numbers(others)), nil
+		len(pids), addr, pids[0], plural(connections[pids[0]], "connection"), joinNumbers(others)), nil
 }
 
-// waiting is 1 if a thread of a process waits for descriptors, and so possibly
-// for clients; a parent that only minds its workers does not.
-func waiting(pid int) int {
+// mayWaitForClients returns 1 if a thread of the process waits for descriptors, else 0.
+// A parent that only supervises its workers does not.
+func mayWaitForClients(pid int) int {
 	threads, _ := procfs.Threads(pid)
 	for _, t := range threads {
 		switch name, _ := call(t); {
-		case waits(name), name == "accept", name == "accept4", name == "poll", name == "ppoll",
+		case isEpollWait(name), name == "accept", name == "accept4", name == "poll", name == "ppoll",
 			name == "select", name == "pselect6", name == "io_uring_enter":
 			return 1
 		}
@@ -105,6 +105,6 @@ func waiting(pid int) int {
 	return 0
 }
 
-func numbers(list []int) string {
+func joinNumbers(list []int) string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")
 }

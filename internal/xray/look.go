@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A view is what /proc says of one process, as it was read.
-type view struct {
+// A snapshot holds what /proc shows of one process at one time.
+type snapshot struct {
 	stat      procfs.Process
 	args      []string
 	goRuntime bool
@@ -31,161 +31,162 @@ type view struct {
 	threads   []procfs.Thread
 	sockets   []procfs.Socket // TCP: all of the network namespace
 
-	// Made from these, to look things up.
+	// Indexes of the fields above, and what else is known of descriptors.
 	byNumber  map[int]procfs.FD
 	listening []procfs.Socket
-	byInode   map[uint64]int // of sockets, as index
-	backlogs  map[uint64]int // by inode; empty if the kernel does not tell
-	protocol  map[int]string // of sockets that are not in sockets
-	inodes    map[int]uint64 // of what is watched and neither socket nor pipe
-	asleep    map[int]bool   // the instances in whose epoll_wait a thread sleeps
-	ready     map[int]string // says of an instance how much of it is ready
+	byInode   map[uint64]int // index in sockets
+	backlogs  map[uint64]int // by the listener's inode; empty if sock_diag(7) is forbidden
+	protocol  map[int]string // by descriptor, of sockets that are not TCP
+	inodes    map[int]uint64 // by descriptor, of watched files that are neither sockets nor pipes
+	asleep    map[int]bool   // by epoll descriptor: a thread sleeps in epoll_wait(2) on it
+	ready     map[int]string // by epoll descriptor: how many entries are ready, in words
 }
 
-// errEnded is the error for a process that is not there (any more).
+// errEnded reports that the process does not exist, or no longer.
 var errEnded = errors.New("has ended")
 
-// look gathers what a process waits for. If the process does not exist, the
-// error is errEnded; if it is somebody else's, fs.ErrPermission.
-func look(pid int) (Report, error) {
-	v, err := gather(pid)
+// inspect reports what a process waits for. It fails with errEnded if the process does
+// not exist, and with fs.ErrPermission if this process may not inspect it.
+func inspect(pid int) (Report, error) {
+	snap, err := takeSnapshot(pid)
 	if errors.Is(err, fs.ErrNotExist) || ended(pid) {
 		return Report{}, errEnded
 	}
 	if err != nil {
 		return Report{}, err
 	}
-	r := Report{Epolls: v.epolls()}
-	v.ready = make(map[int]string)
+	r := Report{Epolls: snap.epollList()}
+	snap.ready = make(map[int]string)
 	for _, e := range r.Epolls {
-		v.ready[e.FD] = e.watches()
+		snap.ready[e.FD] = e.watchSummary()
 	}
-	r.Threads = v.sleepers()
-	r.Sockets = v.tcp()
-	r.Process = v.process()
-	r.Notes = v.notes(r)
+	r.Threads = snap.threadList()
+	r.Sockets = snap.socketList()
+	r.Process = snap.process()
+	r.Notes = snap.notes(r)
 	return r, nil
 }
 
-// ended is true of a zombie, too: its first thread is over, and no other lives.
+// ended reports whether a process has ended. A zombie has ended unless it has other
+// threads: then only its first thread has.
 func ended(pid int) bool {
 	p, err := procfs.Stat(pid)
 	return errors.Is(err, fs.ErrNotExist) || err == nil && (p.State == 'Z' || p.State == 'X') && p.Threads <= 1
 }
 
-// gather reads the threads' CPU times first and the threads last: one that is
-// asleep then, and has used no CPU in between, slept all the while.
-func gather(pid int) (*view, error) {
-	v := &view{interests: make(map[int][]procfs.Interest)}
+// takeSnapshot reads the threads' CPU times first and the threads last. A thread that is
+// asleep at the end and used no CPU time in between slept throughout.
+func takeSnapshot(pid int) (*snapshot, error) {
+	snap := &snapshot{interests: make(map[int][]procfs.Interest)}
 	var err error
-	if v.stat, err = procfs.Stat(pid); err != nil {
+	if snap.stat, err = procfs.Stat(pid); err != nil {
 		return nil, err
 	}
-	before, _ := procfs.ThreadCPU(pid) // if not, nobody counts as asleep
-	if err = v.files(pid); err != nil {
+	before, _ := procfs.ThreadCPU(pid) // after an error, no thread counts as asleep
+	if err = snap.readFiles(pid); err != nil {
 		return nil, err
 	}
-	if v.threads, err = procfs.Threads(pid); err != nil {
+	if snap.threads, err = procfs.Threads(pid); err != nil {
 		return nil, err
 	}
-	v.asleep = make(map[int]bool)
-	for _, t := range v.threads {
+	snap.asleep = make(map[int]bool)
+	for _, t := range snap.threads {
 		cpu, known := before[t.TID]
-		if name, fd := call(t); waits(name) && state(t) == "asleep" && known && cpu == t.CPU {
-			v.asleep[fd] = true
+		if name, fd := call(t); isEpollWait(name) && state(t) == "asleep" && known && cpu == t.CPU {
+			snap.asleep[fd] = true
 		}
 	}
-	if v.limit, err = procfs.NOFILE(pid); err != nil {
+	if snap.limit, err = procfs.NOFILE(pid); err != nil {
 		return nil, err
 	}
-	if v.memory, err = procfs.MemoryOf(pid); err != nil {
+	if snap.memory, err = procfs.MemoryOf(pid); err != nil {
 		return nil, err
 	}
 	_, notGo := buildinfo.ReadFile("/proc/" + strconv.Itoa(pid) + "/exe")
-	v.goRuntime = notGo == nil
-	v.args, err = procfs.Cmdline(pid)
-	return v, err
+	snap.goRuntime = notGo == nil
+	snap.args, err = procfs.Cmdline(pid)
+	return snap, err
 }
 
-// files reads the descriptors, and what is behind them.
-func (v *view) files(pid int) (err error) {
-	if v.fds, err = procfs.FDs(pid); err != nil {
+// readFiles reads the descriptors, the interest lists and the sockets.
+func (snap *snapshot) readFiles(pid int) (err error) {
+	if snap.fds, err = procfs.FDs(pid); err != nil {
 		return err
 	}
-	for _, fd := range v.fds {
+	for _, fd := range snap.fds {
 		if fd.Kind != procfs.KindEventpoll {
 			continue
 		}
 		list, err := procfs.Interests(pid, fd.Num)
 		if err == nil {
-			v.interests[fd.Num] = list
-		} else if !errors.Is(err, fs.ErrNotExist) { // else it was closed meanwhile
+			snap.interests[fd.Num] = list
+		} else if !errors.Is(err, fs.ErrNotExist) { // it was closed in the meantime
 			return err
 		}
 	}
-	if v.sockets, err = procfs.TCPOf(pid); err != nil {
+	if snap.sockets, err = procfs.TCPOf(pid); err != nil {
 		return err
 	}
-	v.index(pid)
+	snap.buildIndexes(pid)
 	return nil
 }
 
-// index prepares for questions about descriptors.
-func (v *view) index(pid int) {
-	v.byInode, v.byNumber = make(map[uint64]int), make(map[int]procfs.FD)
-	v.protocol, v.inodes = make(map[int]string), make(map[int]uint64)
-	v.backlogs = make(map[uint64]int)
+// buildIndexes fills in the lookup fields.
+func (snap *snapshot) buildIndexes(pid int) {
+	snap.byInode, snap.byNumber = make(map[uint64]int), make(map[int]procfs.FD)
+	snap.protocol, snap.inodes = make(map[int]string), make(map[int]uint64)
+	snap.backlogs = make(map[uint64]int)
 	listeners, _ := procfs.Listeners() // a sandbox may forbid it
 	for _, l := range listeners {
-		v.backlogs[l.Inode] = l.Backlog
+		snap.backlogs[l.Inode] = l.Backlog
 	}
-	for i, s := range v.sockets {
+	for i, s := range snap.sockets {
 		if s.State == procfs.TCPListen {
-			v.listening = append(v.listening, s)
+			snap.listening = append(snap.listening, s)
 		}
 		if s.Inode != 0 {
-			v.byInode[s.Inode] = i
+			snap.byInode[s.Inode] = i
 		}
 	}
-	for _, fd := range v.fds {
-		v.byNumber[fd.Num] = fd
-		if _, known := v.byInode[fd.Inode]; fd.Kind == procfs.KindSocket && !known {
-			v.protocol[fd.Num], _ = procfs.Protocol(pid, fd.Num)
+	for _, fd := range snap.fds {
+		snap.byNumber[fd.Num] = fd
+		if _, known := snap.byInode[fd.Inode]; fd.Kind == procfs.KindSocket && !known {
+			snap.protocol[fd.Num], _ = procfs.Protocol(pid, fd.Num)
 		}
 	}
-	for _, list := range v.interests {
+	for _, list := range snap.interests {
 		for _, i := range list {
-			if fd, open := v.byNumber[i.FD]; open && fd.Inode == 0 {
-				v.inodes[i.FD], _ = procfs.Inode(pid, i.FD)
+			if fd, open := snap.byNumber[i.FD]; open && fd.Inode == 0 {
+				snap.inodes[i.FD], _ = procfs.Inode(pid, i.FD)
 			}
 		}
 	}
 }
 
-func (v *view) process() Process {
+func (snap *snapshot) process() Process {
 	p := Process{
-		PID:         v.stat.PID,
-		Name:        clean(name(v.stat.Name, v.args)),
-		Command:     clean(strings.TrimSpace(strings.Join(v.args, " "))),
-		Go:          v.goRuntime,
-		Start:       v.stat.StartTime,
+		PID:         snap.stat.PID,
+		Name:        clean(programName(snap.stat.Name, snap.args)),
+		Command:     clean(strings.TrimSpace(strings.Join(snap.args, " "))),
+		Go:          snap.goRuntime,
+		Start:       snap.stat.StartTime,
 		CPUPercent:  -1,
-		Threads:     len(v.threads),
-		Descriptors: len(v.fds),
-		Limit:       v.limit.Soft,
-		Resident:    v.memory.RSS,
+		Threads:     len(snap.threads),
+		Descriptors: len(snap.fds),
+		Limit:       snap.limit.Soft,
+		Resident:    snap.memory.RSS,
 	}
 	var cpu time.Duration
-	for _, t := range v.threads {
+	for _, t := range snap.threads {
 		cpu += t.CPU
 	}
 	p.CPUSeconds = cpu.Seconds()
 	return p
 }
 
-// name is the program's in full where the kernel has cut it off, or where a
-// thread has another.
-func name(comm string, args []string) string {
+// programName returns the full name of the program. The kernel cuts comm off after 15
+// bytes, and it is the name of a thread.
+func programName(comm string, args []string) string {
 	if len(args) > 0 {
 		if words := strings.Fields(args[0]); len(words) > 0 {
 			return strings.TrimSuffix(filepath.Base(words[0]), ":") // "nginx: worker process"
@@ -194,30 +195,30 @@ func name(comm string, args []string) string {
 	return comm
 }
 
-// clean makes control characters harmless: a process may call itself anything.
+// clean escapes control characters: a process can choose any name.
 func clean(s string) string {
 	quoted := strconv.QuoteToASCII(s)
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
-// epolls returns the epoll instances with their interest lists.
-func (v *view) epolls() []Epoll {
+// epollList returns the epoll instances with their interest lists.
+func (snap *snapshot) epollList() []Epoll {
 	found := []Epoll{}
-	for _, fd := range v.fds {
-		list, isEpoll := v.interests[fd.Num]
+	for _, fd := range snap.fds {
+		list, isEpoll := snap.interests[fd.Num]
 		if !isEpoll {
 			continue
 		}
 		e := Epoll{FD: fd.Num, Interests: []Interest{}}
 		for _, i := range list {
-			in := v.entry(fd.Num, i)
+			in := snap.entry(fd.Num, i)
 			interest := Interest{
 				FD:      i.FD,
-				What:    v.registered(in),
+				What:    snap.describeRegistered(in),
 				Asked:   i.Events.Asked().String(),
 				Trigger: in.trigger(),
 				Ready:   in.ready(),
-				Marks:   marked(in),
+				Marks:   marksOf(in),
 			}
 			switch interest.Ready {
 			case "yes":
@@ -225,8 +226,8 @@ func (v *view) epolls() []Epoll {
 			case "unknown":
 				e.Unknown++
 			}
-			if v.goRuntime && in.fd.Kind == procfs.KindEventfd && i.Data != uint64(i.FD) {
-				e.Owner = "the Go runtime" // wakes itself so; its data is a pointer
+			if snap.goRuntime && in.fd.Kind == procfs.KindEventfd && i.Data != uint64(i.FD) {
+				e.Owner = "the Go runtime" // to wake its poller; the event's data is a pointer
 			}
 			e.Interests = append(e.Interests, interest)
 		}
@@ -235,53 +236,53 @@ func (v *view) epolls() []Epoll {
 	return found
 }
 
-func (v *view) entry(epfd int, i procfs.Interest) entry {
-	e := entry{Interest: i, asleep: v.asleep[epfd]}
-	e.fd, e.open = v.byNumber[i.FD]
-	inode := cmp.Or(e.fd.Inode, v.inodes[i.FD])
+func (snap *snapshot) entry(epfd int, i procfs.Interest) entry {
+	e := entry{Interest: i, asleep: snap.asleep[epfd]}
+	e.fd, e.open = snap.byNumber[i.FD]
+	inode := cmp.Or(e.fd.Inode, snap.inodes[i.FD])
 	e.reused = e.open && i.Inode != 0 && inode != 0 && inode != i.Inode
-	registered := cmp.Or(i.Inode, inode) // an old kernel does not tell
-	if at, found := v.byInode[registered]; found && registered != 0 {
-		e.tcp, e.socket = true, v.sockets[at]
+	registered := cmp.Or(i.Inode, inode) // old kernels do not show it
+	if at, found := snap.byInode[registered]; found && registered != 0 {
+		e.tcp, e.socket = true, snap.sockets[at]
 	}
 	if registered == 0 || e.open && !e.reused {
 		return e
 	}
-	for _, fd := range v.fds {
+	for _, fd := range snap.fds {
 		if fd.Inode == registered {
-			e.twins = append(e.twins, fd.Num)
+			e.duplicates = append(e.duplicates, fd.Num)
 		}
 	}
 	return e
 }
 
-// registered says what file an entry is for.
-func (v *view) registered(e entry) string {
+// describeRegistered describes the file that an entry was registered for.
+func (snap *snapshot) describeRegistered(e entry) string {
 	switch {
 	case e.tcp:
-		return v.tcpName(e.socket)
+		return snap.describeTCP(e.socket)
 	case e.open && !e.reused:
-		return v.what(e.fd)
-	case len(e.twins) > 0:
-		return v.what(v.byNumber[e.twins[0]])
+		return snap.describe(e.fd)
+	case len(e.duplicates) > 0:
+		return snap.describe(snap.byNumber[e.duplicates[0]])
 	}
-	return "a file that has no number here"
+	return "a file without a descriptor in this process"
 }
 
-// what says what a descriptor stands for.
-func (v *view) what(fd procfs.FD) string {
+// describe describes the file that a descriptor refers to.
+func (snap *snapshot) describe(fd procfs.FD) string {
 	switch fd.Kind {
 	case procfs.KindSocket:
-		if at, found := v.byInode[fd.Inode]; found {
-			return v.tcpName(v.sockets[at])
+		if at, found := snap.byInode[fd.Inode]; found {
+			return snap.describeTCP(snap.sockets[at])
 		}
-		return strings.TrimSpace(v.protocol[fd.Num] + " socket")
+		return strings.TrimSpace(snap.protocol[fd.Num] + " socket")
 	case procfs.KindPipe:
 		switch fd.Flags & unix.O_ACCMODE {
 		case unix.O_RDONLY:
-			return "pipe, the end to read"
+			return "read end of a pipe"
 		case unix.O_WRONLY:
-			return "pipe, the end to write"
+			return "write end of a pipe"
 		}
 		return "pipe"
 	case procfs.KindEventpoll:
@@ -292,35 +293,35 @@ func (v *view) what(fd procfs.FD) string {
 	return clean(string(fd.Kind))
 }
 
-func (v *view) tcpName(s procfs.Socket) string {
+func (snap *snapshot) describeTCP(s procfs.Socket) string {
 	switch {
 	case s.State == procfs.TCPListen:
 		return "listener on " + s.Local.String()
-	case v.came(s):
+	case snap.incoming(s):
 		return "client " + s.Remote.String()
 	}
 	return "connection to " + s.Remote.String()
 }
 
-// came says whether a connection came in through a listener.
-func (v *view) came(s procfs.Socket) bool {
-	_, found := v.listener(s.Local)
+// incoming reports whether a connection came in through a listener.
+func (snap *snapshot) incoming(s procfs.Socket) bool {
+	_, found := snap.listener(s.Local)
 	return found
 }
 
-// listener returns the socket that listens for connections to an address.
-func (v *view) listener(local netip.AddrPort) (procfs.Socket, bool) {
-	found := reaches(v.listening, local)
+// listener returns a socket that listens for connections to an address.
+func (snap *snapshot) listener(local netip.AddrPort) (procfs.Socket, bool) {
+	found := listenersFor(snap.listening, local)
 	if len(found) == 0 {
 		return procfs.Socket{}, false
 	}
 	return found[0], true
 }
 
-// reaches returns the listening sockets that a connection to an address gets
-// to: those of that very address, else those of any address. There are several
-// with SO_REUSEPORT: socket(7).
-func reaches(sockets []procfs.Socket, addr netip.AddrPort) []procfs.Socket {
+// listenersFor returns the listening sockets that can receive a connection to an
+// address: those bound to it, else those bound to the wildcard address. With
+// SO_REUSEPORT there can be several: socket(7).
+func listenersFor(sockets []procfs.Socket, addr netip.AddrPort) []procfs.Socket {
 	var best []procfs.Socket
 	rank := 3
 	for _, s := range sockets {
@@ -334,7 +335,7 @@ func reaches(sockets []procfs.Socket, addr netip.AddrPort) []procfs.Socket {
 		case ip.IsUnspecified() && ip.Is4() == addr.Addr().Is4():
 			r = 1
 		case ip.IsUnspecified() && ip.Is6():
-			r = 2 // IPv4 comes to an IPv6 socket, too, unless IPV6_V6ONLY: ipv6(7)
+			r = 2 // accepts IPv4 unless IPV6_V6ONLY is set: ipv6(7)
 		}
 		if r < rank {
 			best, rank = nil, r
@@ -346,53 +347,53 @@ func reaches(sockets []procfs.Socket, addr netip.AddrPort) []procfs.Socket {
 	return best
 }
 
-// tcp returns the process's TCP sockets: each listener followed by those who
-// wait for it, then the connections.
-func (v *view) tcp() []Socket {
+// socketList returns the process's TCP sockets: each listener followed by the
+// connections in its queue, then the accepted and the outgoing connections.
+func (snap *snapshot) socketList() []Socket {
 	waiting := make(map[uint64][]Socket)
-	for _, s := range v.sockets {
-		if s.Inode != 0 || !slices.Contains(unaccepted, s.State) {
+	for _, s := range snap.sockets {
+		if s.Inode != 0 || !slices.Contains(unacceptedStates, s.State) {
 			continue
 		}
-		if l, found := v.listener(s.Local); found {
-			waiting[l.Inode] = append(waiting[l.Inode], v.socket(-1, s))
+		if l, found := snap.listener(s.Local); found {
+			waiting[l.Inode] = append(waiting[l.Inode], snap.socket(-1, s))
 		}
 	}
 	listeners, connections := []Socket{}, []Socket(nil)
-	for _, fd := range v.fds {
-		at, found := v.byInode[fd.Inode]
+	for _, fd := range snap.fds {
+		at, found := snap.byInode[fd.Inode]
 		if !found {
 			continue
 		}
-		s := v.sockets[at]
+		s := snap.sockets[at]
 		if s.State == procfs.TCPListen {
-			listeners = append(append(listeners, v.socket(fd.Num, s)), waiting[s.Inode]...)
+			listeners = append(append(listeners, snap.socket(fd.Num, s)), waiting[s.Inode]...)
 			delete(waiting, s.Inode) // a duplicate has the same queue
 		} else {
-			connections = append(connections, v.socket(fd.Num, s))
+			connections = append(connections, snap.socket(fd.Num, s))
 		}
 	}
 	return append(listeners, connections...)
 }
 
-// unaccepted has the states of connections that may wait in a listener's queue.
-// Without an inode, any other has been closed by the process, or is one of
-// TIME_WAIT's.
-var unaccepted = []procfs.State{procfs.TCPSynRecv, procfs.TCPEstablished, procfs.TCPCloseWait}
+// unacceptedStates are the states of connections that can be in a listener's queue.
+// Such a connection has no inode yet. In other states, one without an inode was closed
+// by the process.
+var unacceptedStates = []procfs.State{procfs.TCPSynRecv, procfs.TCPEstablished, procfs.TCPCloseWait}
 
-func (v *view) socket(fd int, s procfs.Socket) Socket {
+func (snap *snapshot) socket(fd int, s procfs.Socket) Socket {
 	out := Socket{FD: fd, State: s.State.String(), Local: s.Local.String(), Backlog: -1}
 	if s.State == procfs.TCPListen {
 		out.Waiting = s.RxQueue
-		if n, known := v.backlogs[s.Inode]; known {
+		if n, known := snap.backlogs[s.Inode]; known {
 			out.Backlog = n
 		}
 		return out
 	}
 	out.Remote = s.Remote.String()
-	out.Accepted = fd >= 0 && v.came(s)
+	out.Accepted = fd >= 0 && snap.incoming(s)
 	out.Unread, out.Unsent = s.RxQueue, s.TxQueue
-	// A FIN counts as one byte: procfs.Socket.
+	// /proc counts a FIN as one byte: procfs.Socket.
 	if peerDone(s) && out.Unread > 0 {
 		out.Unread, out.EndUnread = out.Unread-1, true
 	}
@@ -403,11 +404,11 @@ func (v *view) socket(fd int, s procfs.Socket) Socket {
 	return out
 }
 
-// notes says what could not be seen, and what is not certain.
-func (v *view) notes(r Report) []string {
+// notes lists what the report cannot show, and what is uncertain.
+func (snap *snapshot) notes(r Report) []string {
 	notes := []string{}
 	denied := func(t procfs.Thread) bool { return t.Syscall.State == procfs.SyscallDenied }
-	if slices.ContainsFunc(v.threads, denied) {
+	if slices.ContainsFunc(snap.threads, denied) {
 		notes = append(notes, "we may not see a thread's system call, only the kernel function that it sleeps in: "+
 			`ptrace(2), "Ptrace access mode checking" and "/proc/sys/kernel/yama/ptrace_scope"; root may (sudo)`)
 	}
@@ -416,37 +417,37 @@ func (v *view) notes(r Report) []string {
 			continue
 		}
 		addr, _ := netip.ParseAddrPort(s.Local)
-		if n := len(reaches(v.listening, addr)); n > 1 && s.Waiting > 0 {
-			notes = append(notes, fmt.Sprintf("%d sockets listen on %s (SO_REUSEPORT): for which of them a connection waits, /proc does not tell", n, s.Local))
+		if n := len(listenersFor(snap.listening, addr)); n > 1 && s.Waiting > 0 {
+			notes = append(notes, fmt.Sprintf("%d sockets listen on %s (SO_REUSEPORT): /proc does not show in whose queue a connection waits", n, s.Local))
 		}
 	}
-	if note := v.children(); note != "" {
+	if note := snap.children(); note != "" {
 		notes = append(notes, note)
 	}
 	slices.Sort(notes)
 	return slices.Compact(notes)
 }
 
-// children says which of the process's children have the connections that came
-// through its listeners: a server that forks for each client has none itself,
-// and looks as if it had no clients. Without such a child it returns "".
-func (v *view) children() string {
+// children returns a note about child processes that hold connections from this
+// process's listeners, or "". A server that forks for each client holds none itself, so
+// its own report shows no clients.
+func (snap *snapshot) children() string {
 	own, elsewhere := make(map[uint64]bool), make(map[uint64]bool) // by inode
-	for _, fd := range v.fds {
+	for _, fd := range snap.fds {
 		own[fd.Inode] = true
 	}
-	listeners := slices.DeleteFunc(slices.Clone(v.listening), func(l procfs.Socket) bool { return !own[l.Inode] })
-	for _, s := range v.sockets {
-		if s.State != procfs.TCPListen && s.Inode != 0 && !own[s.Inode] && len(reaches(listeners, s.Local)) > 0 {
+	listeners := slices.DeleteFunc(slices.Clone(snap.listening), func(l procfs.Socket) bool { return !own[l.Inode] })
+	for _, s := range snap.sockets {
+		if s.State != procfs.TCPListen && s.Inode != 0 && !own[s.Inode] && len(listenersFor(listeners, s.Local)) > 0 {
 			elsewhere[s.Inode] = true
 		}
 	}
 	if len(elsewhere) == 0 {
-		return "" // as of most servers: do not look at all processes
+		return "" // the usual case: do not read all processes
 	}
-	below, _ := procfs.Descendants(v.stat.PID)
+	below, _ := procfs.Descendants(snap.stat.PID)
 	below = slices.DeleteFunc(below, func(pid int) bool {
-		fds, _ := procfs.FDs(pid) // none where we may not look
+		fds, _ := procfs.FDs(pid) // none if we have no permission
 		return !slices.ContainsFunc(fds, func(fd procfs.FD) bool { return elsewhere[fd.Inode] })
 	})
 	if len(below) == 0 {

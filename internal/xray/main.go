@@ -1,5 +1,5 @@
-// Package xray shows what a running process waits for, from what /proc says. Its
-// command is tools/xray.
+// Package xray shows what a running process waits for. Everything it shows comes from
+// /proc. Its command is tools/xray.
 package xray
 
 import (
@@ -12,7 +12,7 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"epoll-step-by-step/internal/terminal"
 )
 
 // Main runs the command with these arguments and returns its exit code.
@@ -47,23 +47,23 @@ func Main(args []string, stdout, stderr *os.File) int {
 	}
 	var note string
 	if !given["pid"] {
-		addrs, err := addresses(*at)
+		addrs, err := parseAddresses(*at)
 		if err != nil {
 			return fail(2, err)
 		}
-		if *pid, note, err = find(addrs); err != nil {
+		if *pid, note, err = findListener(addrs); err != nil {
 			return fail(1, err)
 		}
 	}
-	p := &patient{pid: *pid, interval: *interval, note: note}
-	if err := p.first(); err != nil {
+	o := &observer{pid: *pid, interval: *interval, note: note}
+	if err := o.first(); err != nil {
 		return fail(1, err)
 	}
 	var err error
-	if _, terminal := window(stdout); *once || *asJSON || !terminal {
-		err = p.report(stdout, *asJSON)
+	if *once || *asJSON || !terminal.Is(stdout) {
+		err = o.report(stdout, *asJSON)
 	} else {
-		err = p.live(stdout)
+		err = o.live(stdout)
 	}
 	if errors.Is(err, errEnded) {
 		fmt.Fprintln(stderr, "xray:", err)
@@ -75,107 +75,93 @@ func Main(args []string, stdout, stderr *os.File) int {
 	return 0
 }
 
-// A patient is the process under observation.
-type patient struct {
+// An observer inspects one process repeatedly.
+type observer struct {
 	pid      int
 	interval time.Duration
-	note     string // who else has the listener
+	note     string // names other processes that have the listener
 
-	last Report
-	when time.Time
-	took time.Duration // for the last look
+	previous Report
+	lookedAt time.Time     // when the last look began
+	lookTook time.Duration // how long it took
 }
 
-// first is the look that the next is compared with.
-func (p *patient) first() error {
-	r, err := p.look()
+// first takes the look that the next one is compared with.
+func (o *observer) first() error {
+	r, err := o.look()
 	if errors.Is(err, errEnded) {
-		return fmt.Errorf("there is no process %d", p.pid)
+		return fmt.Errorf("there is no process %d", o.pid)
 	}
-	p.last = r
+	o.previous = r
 	return err
 }
 
-// again looks once more.
-func (p *patient) again() (Report, error) {
-	before, when := p.last, p.when
-	r, err := p.look()
-	// The first look was permitted. A process that is being killed has lost its
-	// memory, and until it has ended its files in /proc are root's.
-	for deadline := time.Now().Add(time.Second); errors.Is(err, fs.ErrPermission) && time.Now().Before(deadline); {
+// permissionWait is how long next waits for the end of a process that it may no longer
+// inspect.
+var permissionWait = time.Second
+
+// next looks at the process and compares the result with the previous look.
+func (o *observer) next() (Report, error) {
+	before, beforeAt := o.previous, o.lookedAt
+	r, err := o.look()
+	// The first look was permitted. A process that is being killed has already lost its
+	// memory, and until it has ended root owns its files in /proc.
+	for deadline := time.Now().Add(permissionWait); errors.Is(err, fs.ErrPermission) && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
-		r, err = p.look()
+		r, err = o.look()
 	}
 	if err == nil && r.Process.Start != before.Process.Start {
-		err = errEnded // and the number is another process's now
+		err = errEnded // another process has its number now
 	}
 	if errors.Is(err, errEnded) {
-		return r, fmt.Errorf("process %d (%s) %w", p.pid, before.Process.Name, err)
+		return r, fmt.Errorf("process %d (%s) %w", o.pid, before.Process.Name, err)
 	}
 	if err != nil {
 		return r, err
 	}
-	p.last = r
+	o.previous = r
 	shown := r
-	shown.since(before, p.when.Sub(when).Seconds())
+	shown.compare(before, o.lookedAt.Sub(beforeAt).Seconds())
 	return shown, nil
 }
 
-func (p *patient) look() (Report, error) {
-	p.when = time.Now()
-	r, err := look(p.pid)
-	p.took = time.Since(p.when)
+func (o *observer) look() (Report, error) {
+	o.lookedAt = time.Now()
+	r, err := inspect(o.pid)
+	o.lookTook = time.Since(o.lookedAt)
 	if errors.Is(err, fs.ErrPermission) {
-		err = denied(p.pid, err)
+		err = denied(o.pid, err)
 	}
-	if p.note != "" {
-		r.Notes = append(r.Notes, p.note)
+	if o.note != "" {
+		r.Notes = append(r.Notes, o.note)
 	}
 	return r, err
 }
 
-// denied explains why there is nothing to see.
+// denied explains an error of permission.
 func denied(pid int, err error) error {
 	return fmt.Errorf("process %d is another user's, or protected: %w\n"+
 		`ptrace(2), "Ptrace access mode checking", says who may look; root may (sudo)`, pid, err)
 }
 
-// report prints one report.
-func (p *patient) report(w *os.File, asJSON bool) error {
-	time.Sleep(p.interval)
-	r, err := p.again()
+// report prints one report, for people or as JSON.
+func (o *observer) report(w *os.File, asJSON bool) error {
+	time.Sleep(o.interval)
+	r, err := o.next()
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		return write(w, r)
+		return writeJSON(w, r)
 	}
-	size, terminal := window(w)
-	_, err = io.WriteString(w, text(r, size.width, 0, terminal && colours()))
+	width, _ := terminal.Size(w)
+	_, err = io.WriteString(w, render(r, width, 0, terminal.Colour(w)))
 	return err
 }
 
-func write(w io.Writer, r Report) error {
+func writeJSON(w io.Writer, r Report) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(r)
-}
-
-func colours() bool {
-	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-}
-
-type size struct{ width, height int }
-
-// window returns the size of a terminal, and whether there is one.
-func window(f *os.File) (size, bool) {
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
-		return size{80, 24}, false
-	}
-	ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	if err != nil || ws.Col == 0 || ws.Row == 0 {
-		return size{80, 24}, true // a serial line does not know
-	}
-	return size{int(ws.Col), int(ws.Row)}, true
 }

@@ -8,22 +8,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An entry is one line of an interest list with all that is known about it.
+// An entry is an entry of an interest list with everything that is known about it.
 type entry struct {
 	procfs.Interest
-	fd     procfs.FD // what the number means now
-	open   bool      // it means something
-	reused bool      // but not what was registered
+	fd     procfs.FD // the file that the number refers to now
+	open   bool      // the number refers to a file
+	reused bool      // it is another file than the registered one
 
-	tcp    bool // what was registered is a TCP socket, and this one:
-	socket procfs.Socket
-	twins  []int // the other numbers that it has in this process
+	tcp        bool // the registered file is this TCP socket
+	socket     procfs.Socket
+	duplicates []int // other descriptors of the registered file in this process
 
-	asleep bool // somebody sleeps in epoll_wait(2) on this instance
+	asleep bool // a thread sleeps in epoll_wait(2) on this instance
 }
 
-// marks has what can be odd about an entry. The IDs are stable; two are those
-// of the examiner's checks.
+// marks lists what can be wrong with an entry. The IDs never change. The examiner has
+// checks with two of them.
 var marks = []struct {
 	id    string
 	holds func(e entry) bool
@@ -33,18 +33,18 @@ var marks = []struct {
 		func(e entry) bool { return !e.open },
 		func(e entry) string {
 			return fmt.Sprintf("fd %d is closed, but what it stood for lives on%s, and is still watched: "+
-				`epoll(7), "Questions and answers"`, e.FD, e.home())
+				`epoll(7), "Questions and answers"`, e.FD, e.stillOpenAt())
 		}},
 	{"REUSED_FD",
 		func(e entry) bool { return e.open && e.reused },
 		func(e entry) string {
 			return fmt.Sprintf("fd %d is another file now (%s); the one that was registered lives on%s, and is still watched: "+
-				`epoll(7), "Questions and answers"`, e.FD, e.fd.Kind, e.home())
+				`epoll(7), "Questions and answers"`, e.FD, e.fd.Kind, e.stillOpenAt())
 		}},
 	{"EPOLLOUT_ALWAYS_ARMED",
 		func(e entry) bool { return e.tcp && !e.edge() && e.asks(canWrite) && writable(e.socket) },
 		func(e entry) string {
-			return "asks for EPOLLOUT with nothing to send: epoll_wait will return at once, always, for as long as it asks"
+			return "asks for EPOLLOUT with nothing to send: every epoll_wait returns at once"
 		}},
 	{"BLOCKING_FD",
 		func(e entry) bool {
@@ -55,7 +55,7 @@ var marks = []struct {
 			if e.tcp && e.socket.State == procfs.TCPListen {
 				call = "an accept"
 			}
-			return "without O_NONBLOCK: " + call + " that finds it not ready sleeps, and all others wait"
+			return "without O_NONBLOCK: " + call + " that finds it not ready blocks, and all other clients wait"
 		}},
 	{"EDGE_UNREAD",
 		func(e entry) bool {
@@ -71,8 +71,8 @@ var marks = []struct {
 		}},
 }
 
-// marked returns the marks that hold for an entry.
-func marked(e entry) []Mark {
+// marksOf returns the marks that hold for an entry.
+func marksOf(e entry) []Mark {
 	found := []Mark{} // in JSON: [], not null
 	for _, m := range marks {
 		if m.holds(e) {
@@ -82,16 +82,15 @@ func marked(e entry) []Mark {
 	return found
 }
 
-// home says where the file is that was registered under a number that is not
-// its own any more.
-func (e entry) home() string {
-	if len(e.twins) == 0 {
+// stillOpenAt describes where the registered file is open, after its number was closed.
+func (e entry) stillOpenAt() string {
+	if len(e.duplicates) == 0 {
 		return " in another process"
 	}
-	return " as fd " + numbers(e.twins)
+	return " as fd " + joinNumbers(e.duplicates)
 }
 
-// Two names for one event each: poll(2).
+// Each event has two names: poll(2).
 const (
 	canRead  = unix.EPOLLIN | unix.EPOLLRDNORM
 	canWrite = unix.EPOLLOUT | unix.EPOLLWRNORM
@@ -100,8 +99,8 @@ const (
 func (e entry) asks(events procfs.Events) bool { return e.Events&events != 0 }
 func (e entry) edge() bool                     { return e.asks(unix.EPOLLET) }
 
-// fired says whether an EPOLLONESHOT entry has been reported, and is silent
-// until EPOLL_CTL_MOD: only its flags are left.
+// fired reports whether an EPOLLONESHOT entry was reported and is disabled until
+// EPOLL_CTL_MOD: only its flags are left.
 func (e entry) fired() bool {
 	const flags = unix.EPOLLONESHOT | unix.EPOLLET | unix.EPOLLWAKEUP | unix.EPOLLEXCLUSIVE
 	return e.asks(unix.EPOLLONESHOT) && e.Events&^flags == 0
@@ -121,18 +120,18 @@ func (e entry) trigger() string {
 	return trigger
 }
 
-// ready says whether epoll_wait has something to report: see Interest.Ready.
-// The queues tell it of TCP sockets. Whoever is asleep in epoll_wait tells it of
-// the others: nobody would sleep there if one were ready.
+// ready returns the value of Interest.Ready. For TCP sockets it depends on their queues.
+// Other files are not ready if a thread sleeps in epoll_wait, because the call would have
+// returned.
 func (e entry) ready() string {
-	yes, known := e.happening()
+	yes, known := e.eventNow()
 	switch {
 	case e.fired():
 		return "no"
 	case yes && e.edge() && e.asleep:
 		return "told"
 	case yes && e.edge():
-		return "unknown" // whether it has been told of that already
+		return "unknown" // this event may have been reported already
 	case yes:
 		return "yes"
 	case known || e.asleep:
@@ -141,9 +140,9 @@ func (e entry) ready() string {
 	return "unknown"
 }
 
-// happening says whether one of the events is the case now, and if not,
-// whether that is certain.
-func (e entry) happening() (yes, known bool) {
+// eventNow reports whether a registered event holds now. If not, known tells whether that
+// is certain.
+func (e entry) eventNow() (yes, known bool) {
 	if !e.tcp {
 		return false, false
 	}
@@ -151,8 +150,9 @@ func (e entry) happening() (yes, known bool) {
 	yes = e.asks(canRead) && readable(s) ||
 		e.asks(canWrite) && writable(s) ||
 		e.asks(unix.EPOLLRDHUP) && peerDone(s) ||
-		s.State == procfs.TCPClose // EPOLLHUP, which nobody needs to ask for
-	// Room for more is an event before all is sent: how much, /proc hides.
+		s.State == procfs.TCPClose // EPOLLHUP is always reported
+	// A socket can be writable with unsent bytes, but /proc does not show how much room
+	// its buffer has.
 	known = !e.asks(canWrite) || s.TxQueue == 0
 	return yes, known
 }
@@ -161,7 +161,7 @@ func readable(s procfs.Socket) bool {
 	return s.RxQueue > 0 || peerDone(s)
 }
 
-// peerDone says whether the peer has said that it will send no more: a FIN.
+// peerDone reports whether the peer has sent a FIN.
 func peerDone(s procfs.Socket) bool {
 	switch s.State {
 	case procfs.TCPCloseWait, procfs.TCPLastAck, procfs.TCPClosing, procfs.TCPTimeWait, procfs.TCPClose:
@@ -170,7 +170,8 @@ func peerDone(s procfs.Socket) bool {
 	return false
 }
 
-// writable is certain of a connection only when it has nothing to send.
+// writable reports whether a connection certainly has room in its send buffer: it has
+// nothing to send.
 func writable(s procfs.Socket) bool {
 	switch s.State {
 	case procfs.TCPListen, procfs.TCPSynSent, procfs.TCPSynRecv:

@@ -2,25 +2,25 @@ package xray
 
 import "slices"
 
-// A Report is what one look at a process has found, and what -json prints.
+// A Report is the result of one look at a process. -json prints it.
 type Report struct {
 	Process Process  `json:"process"`
 	Threads []Thread `json:"threads"` // by TID
 	Epolls  []Epoll  `json:"epolls"`  // by descriptor
 	Sockets []Socket `json:"sockets"` // TCP; each listener with its queue, then connections
-	Notes   []string `json:"notes"`   // what is not shown, and why
+	Notes   []string `json:"notes"`   // what is missing or uncertain, and why
 }
 
 // Process is the process as a whole.
 type Process struct {
 	PID     int    `json:"pid"`
 	Name    string `json:"name"`
-	Command string `json:"command"`    // its arguments, separated by blanks
-	Go      bool   `json:"go"`         // built by Go, so with a runtime's threads
-	Start   uint64 `json:"start_time"` // in clock ticks since boot: with PID, names it
+	Command string `json:"command"`    // its arguments, separated by spaces
+	Go      bool   `json:"go"`         // built by Go, so the runtime has threads of its own
+	Start   uint64 `json:"start_time"` // in clock ticks since boot; identifies the process, with PID
 
-	CPUPercent  float64 `json:"cpu_percent"` // of one core, since the look before; -1: there was none
-	CPUSeconds  float64 `json:"cpu_seconds"` // of the threads that live
+	CPUPercent  float64 `json:"cpu_percent"` // of one core, since the previous look; -1 if there was none
+	CPUSeconds  float64 `json:"cpu_seconds"` // of the threads that still exist
 	Threads     int     `json:"threads"`
 	Descriptors int     `json:"descriptors"`      // open
 	Limit       uint64  `json:"descriptor_limit"` // RLIMIT_NOFILE, the soft one
@@ -32,22 +32,22 @@ type Thread struct {
 	TID   int    `json:"tid"`
 	Name  string `json:"name"`
 	State string `json:"state"` // running, asleep, uninterruptible, stopped or ended
-	Call  string `json:"call"`  // the system call it sleeps in; "" if none, or not known
-	FD    int    `json:"fd"`    // that call's descriptor; -1 if none, or not known
+	Call  string `json:"call"`  // the system call it sleeps in; "" if none or unknown
+	FD    int    `json:"fd"`    // that call's descriptor; -1 if none or unknown
 
-	// Timeout is that of epoll_wait(2) and poll(2) in milliseconds; -1 if there
-	// is none, or none is known.
+	// Timeout is the timeout of epoll_wait(2) or poll(2) in milliseconds; -1 if there
+	// is none or it is unknown.
 	Timeout int    `json:"timeout_ms"`
-	Says    string `json:"says"` // all this, as a sentence
+	Says    string `json:"says"` // the fields above as a sentence
 }
 
 // Epoll is an epoll instance: epoll(7).
 type Epoll struct {
 	FD    int    `json:"fd"`
-	Owner string `json:"owner"` // "the Go runtime" if it is that's, else ""
+	Owner string `json:"owner"` // "the Go runtime", or ""
 
-	// Ready counts the entries that are ready now, and Unknown those of which
-	// /proc does not tell.
+	// Ready counts the entries that are ready now, and Unknown those that may be ready:
+	// /proc does not show it.
 	Ready   int `json:"ready"`
 	Unknown int `json:"unknown"`
 
@@ -58,16 +58,16 @@ type Epoll struct {
 type Interest struct {
 	FD      int    `json:"fd"`
 	What    string `json:"what"`    // the file that was registered
-	Asked   string `json:"asked"`   // the events, without EPOLLERR and EPOLLHUP: always reported
-	Trigger string `json:"trigger"` // level or edge; oneshot too, or fired: until armed again
+	Asked   string `json:"asked"`   // the events; EPOLLERR and EPOLLHUP are always reported, so left out
+	Trigger string `json:"trigger"` // level or edge; then "oneshot", or "fired" if it is disabled until re-armed
 
-	// Ready is yes, no, told (edge-triggered, and epoll_wait has said so) or
+	// Ready is yes, no, told (edge-triggered, and epoll_wait has reported it already) or
 	// unknown.
 	Ready string `json:"ready"`
-	Marks []Mark `json:"marks"` // what is odd about it
+	Marks []Mark `json:"marks"` // what is wrong with it
 }
 
-// Mark says what is odd about an entry. The table marks has the IDs.
+// Mark describes what is wrong with an entry. The table marks lists the IDs.
 type Mark struct {
 	ID   string `json:"id"`
 	Says string `json:"says"`
@@ -76,27 +76,27 @@ type Mark struct {
 // Socket is a TCP socket of the process, or a connection that waits in a
 // listener's queue.
 type Socket struct {
-	FD     int    `json:"fd"`     // -1: nobody has accepted it yet
+	FD     int    `json:"fd"`     // -1 if it was not accepted yet
 	State  string `json:"state"`  // the kernel's name: LISTEN, ESTABLISHED, …
 	Local  string `json:"local"`  // address and port
 	Remote string `json:"remote"` // "" for a listener
 
 	Accepted bool `json:"accepted"` // it came in through a listener, and has a descriptor
 	Waiting  int  `json:"waiting"`  // a listener's: connections that wait for accept(2)
-	Backlog  int  `json:"backlog"`  // a listener's: how many may; -1 if not known
+	Backlog  int  `json:"backlog"`  // a listener's: the maximum of Waiting; -1 if unknown
 
-	// Unread bytes have come, and nobody has read them; then the peer's end of
-	// file may wait, too. Unsent bytes have been written, and the peer has not
+	// Unread bytes arrived, and the process has not read them. EndUnread means that the
+	// peer's end of file follows them. Unsent bytes were written, and the peer has not
 	// acknowledged them.
 	Unread    int  `json:"unread"`
 	EndUnread bool `json:"end_unread"`
 	Unsent    int  `json:"unsent"`
 }
 
-// since fills in what takes two looks. The CPU share is that of the time in
-// between; and a mark counts only if the look before had it, too: while a
-// server works, /proc shows it in the middle of things.
-func (r *Report) since(before Report, seconds float64) {
+// compare fills in what takes two looks. The CPU share is that of the time in between. A
+// mark is kept only if the previous look had it, too: a single look can catch a server
+// halfway through a change.
+func (r *Report) compare(before Report, seconds float64) {
 	used := r.Process.CPUSeconds - before.Process.CPUSeconds
 	r.Process.CPUPercent = max(0, 100*used/seconds) // a thread may have ended
 	type key struct {
@@ -111,7 +111,7 @@ func (r *Report) since(before Report, seconds float64) {
 			}
 		}
 	}
-	r.Epolls = slices.Clone(r.Epolls) // the next look is compared with all marks
+	r.Epolls = slices.Clone(r.Epolls) // the caller compares the next look with all marks
 	for n := range r.Epolls {
 		e := &r.Epolls[n]
 		e.Interests = slices.Clone(e.Interests)

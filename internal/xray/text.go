@@ -6,33 +6,30 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"epoll-step-by-step/internal/terminal"
 )
 
 // A line is at most as wide as the terminal, and all of one style.
-type line struct{ style, text string }
+type line struct {
+	style terminal.Style
+	text  string
+}
 
-const (
-	plain  = ""
-	bold   = "1"
-	faint  = "2"
-	red    = "31"
-	yellow = "33"
-)
-
-// An item is never torn apart: a row with its marks.
+// An item is a row of a table with its marks. It is shown as a whole or not at all.
 type item struct {
-	place int // among the items of its section
-	rank  int // where there is no room for all, low ranks are kept
+	place int // index in its section
+	rank  int // if not all items fit, those with low ranks are kept
 	lines []line
 }
 
 const (
-	odd  = iota // it has a mark, or is a listener
-	busy        // something is ready, unread, unsent or not accepted
+	important = iota // it has a mark, or is a listener or a note
+	busy             // something is ready, unread, unsent or not accepted
 	idle
 )
 
-// A section is a heading with items below.
+// A section is a heading with items below it.
 type section struct {
 	head  []line
 	items []item
@@ -42,32 +39,30 @@ func (s *section) add(rank int, lines []line) {
 	s.items = append(s.items, item{len(s.items), rank, lines})
 }
 
-// text draws a report for people. No line is wider than width, and if height is
-// not 0, there are no more lines than that: what has no room is counted.
-func text(r Report, width, height int, colour bool) string {
+// render returns a report for people. No line is wider than width. A height of 0 means
+// no limit; otherwise there are at most height lines, and omitted items are counted.
+func render(r Report, width, height int, colour bool) string {
 	width = max(width, 20)
-	sections := []section{{head: head(r.Process, width)}, threads(r, width)}
+	sections := []section{{head: headLines(r.Process, width)}, threadSection(r, width)}
 	for _, e := range r.Epolls {
 		sections = append(sections, e.section(width))
 	}
-	sections = append(sections, sockets(r, width))
+	sections = append(sections, socketSection(r, width))
 	if len(r.Notes) > 0 {
-		sections = append(sections, notes(r, width))
+		sections = append(sections, noteSection(r, width))
 	}
 	var b strings.Builder
 	for _, l := range fit(sections, width, height) {
-		if colour && l.style != plain {
-			fmt.Fprintf(&b, "\x1b[%sm%s\x1b[0m\n", l.style, l.text)
-		} else {
-			b.WriteString(l.text + "\n")
+		if colour {
+			l.text = terminal.Paint(l.text, l.style)
 		}
+		b.WriteString(l.text + "\n")
 	}
 	return b.String()
 }
 
-// fit leaves out what has no room: first the blank lines between sections, then
-// items. The sections take turns to get another item, those with the lowest
-// rank before all others.
+// fit omits what does not fit into height lines: first the blank lines between sections,
+// then items. Items of the lowest rank come first, one from each section in turn.
 func fit(sections []section, width, height int) []line {
 	shown := make([]int, len(sections))
 	total := len(sections) - 1 // blank lines
@@ -106,24 +101,24 @@ func fit(sections []section, width, height int) []line {
 	all := layout(sections, shown, width, false)
 	if len(all) > height {
 		left := len(all) - height + 1
-		all = append(all[:height-1:height-1], line{faint, fmt.Sprintf("… %d more lines", left)})
+		all = append(all[:height-1:height-1], line{terminal.Faint, fmt.Sprintf("… %d more lines", left)})
 	}
 	return all
 }
 
-// size is how many lines a section has with its first n items shown.
+// size returns the number of lines of a section with its first n items shown.
 func (s section) size(n int) int {
 	lines := len(s.head)
 	for _, it := range s.items[:n] {
 		lines += len(it.lines)
 	}
 	if n < len(s.items) {
-		lines++ // that says how many more
+		lines++ // counts the omitted items
 	}
 	return lines
 }
 
-// layout puts the sections below each other, with so many items of each.
+// layout joins the sections. shown has the number of items to show of each.
 func layout(sections []section, shown []int, width int, blanks bool) []line {
 	var all []line
 	for i, s := range sections {
@@ -143,12 +138,12 @@ func layout(sections []section, shown []int, width int, blanks bool) []line {
 		if rest[0].rank < idle {
 			text += ", not all idle"
 		}
-		all = append(all, line{faint, cut(text, width)})
+		all = append(all, line{terminal.Faint, terminal.Cut(text, width)})
 	}
 	return all
 }
 
-func head(p Process, width int) []line {
+func headLines(p Process, width int) []line {
 	first := fmt.Sprintf("%s, process %d", p.Name, p.PID)
 	if p.Command != "" && p.Command != p.Name {
 		first += ": " + p.Command
@@ -159,8 +154,8 @@ func head(p Process, width int) []line {
 	}
 	second := fmt.Sprintf("%s, %s, %d of %d descriptors, %s resident",
 		share, plural(p.Threads, "thread"), p.Descriptors, p.Limit, mebibytes(p.Resident))
-	lines := []line{{bold, cut(first, width)}}
-	return append(lines, wrap("", second, 0, width, plain)...)
+	lines := []line{{terminal.Bold, terminal.Cut(first, width)}}
+	return append(lines, wrap("", second, 0, width, terminal.Plain)...)
 }
 
 func mebibytes(bytes int64) string {
@@ -170,42 +165,42 @@ func mebibytes(bytes int64) string {
 	return fmt.Sprintf("%d MiB", bytes>>20)
 }
 
-// threads sums up those that say the same; the background stands last.
-func threads(r Report, width int) section {
-	s := section{head: []line{{bold, "THREADS"}}}
-	var says []string
+// threadSection groups threads with the same sentence. Background threads come last.
+func threadSection(r Report, width int) section {
+	s := section{head: []line{{terminal.Bold, "THREADS"}}}
+	var sentences []string
 	group := make(map[string][]Thread)
 	for _, t := range r.Threads {
 		if group[t.Says] == nil {
-			says = append(says, t.Says)
+			sentences = append(sentences, t.Says)
 		}
 		group[t.Says] = append(group[t.Says], t)
 	}
-	slices.SortStableFunc(says, func(a, b string) int {
+	slices.SortStableFunc(sentences, func(a, b string) int {
 		return cmp.Compare(background(r.Process, group[a][0]), background(r.Process, group[b][0]))
 	})
-	for n, what := range says {
+	for n, what := range sentences {
 		list := group[what]
 		rank := busy
-		who := fmt.Sprintf("  %d  ", list[0].TID)
+		label := fmt.Sprintf("  %d  ", list[0].TID)
 		switch behind := background(r.Process, list[0]) > 0; {
 		case behind || len(list) > 1:
 			rank = idle
-			who = fmt.Sprintf("  %d ", len(list))
+			label = fmt.Sprintf("  %d ", len(list))
 			if behind && n > 0 {
-				who += "more "
+				label += "more "
 			}
-			what += whose(r.Process, list)
+			what += ownersOf(r.Process, list)
 		case list[0].Name != r.Process.Name && !strings.HasPrefix(r.Process.Name, list[0].Name):
 			what = list[0].Name + ": " + what
 		}
-		s.add(rank, wrap(who, what, 8, width, plain))
+		s.add(rank, wrap(label, what, 8, width, terminal.Plain))
 	}
 	return s
 }
 
-// background is 1 for a thread that waits for other threads: futex(2). A Go
-// program's goroutines do not call nanosleep(2); the runtime's monitor does.
+// background returns 1 for a thread that waits for other threads: futex(2), else 0. In a
+// Go program only the runtime's monitor thread calls nanosleep(2).
 func background(p Process, t Thread) int {
 	if t.Call == "futex" || p.Go && t.Call == "nanosleep" {
 		return 1
@@ -213,8 +208,8 @@ func background(p Process, t Thread) int {
 	return 0
 }
 
-// whose says to whom a group of threads belongs, by their names.
-func whose(p Process, list []Thread) string {
+// ownersOf describes a group of threads by their names.
+func ownersOf(p Process, list []Thread) string {
 	if p.Go && background(p, list[0]) > 0 {
 		return ": the Go runtime's"
 	}
@@ -230,18 +225,18 @@ func whose(p Process, list []Thread) string {
 	return ": " + strings.Join(names, ", ")
 }
 
-// section draws an interest list.
+// section renders an interest list.
 func (e Epoll) section(width int) section {
 	title := fmt.Sprintf("EPOLL on fd %d", e.FD)
 	if e.Owner != "" {
 		title += " (" + e.Owner + "'s own)"
 	}
 	n := len(e.Interests)
-	title += " watches " + plural(n, "descriptor") + e.count()
-	if e.Owner != "" && n == 1 && len(e.Interests[0].Marks) == 0 { // of no interest
-		return section{head: wrap("", title+": "+e.Interests[0].What, 2, width, bold)}
+	title += " watches " + plural(n, "descriptor") + e.readyCount()
+	if e.Owner != "" && n == 1 && len(e.Interests[0].Marks) == 0 { // nothing to see in it
+		return section{head: wrap("", title+": "+e.Interests[0].What, 2, width, terminal.Bold)}
 	}
-	s := section{head: wrap("", title, 2, width, bold)}
+	s := section{head: wrap("", title, 2, width, terminal.Bold)}
 	if n == 0 {
 		return s
 	}
@@ -250,25 +245,25 @@ func (e Epoll) section(width int) section {
 		rows = append(rows, []string{fmt.Sprint(i.FD), i.Asked, i.Trigger, i.Ready, i.What})
 	}
 	drawn := table(rows, "r", width)
-	s.head = append(s.head, restyle(drawn[0][:1], faint)...)
+	s.head = append(s.head, restyle(drawn[0][:1], terminal.Faint)...)
 	for n, i := range e.Interests {
 		rank, lines := idle, drawn[n+1]
 		if i.Ready == "yes" {
-			rank, lines = busy, restyle(lines, yellow)
+			rank, lines = busy, restyle(lines, terminal.Yellow)
 		}
 		for _, m := range i.Marks {
-			rank = odd
-			lines = append(lines, wrap("      ! ", m.Says, 8, width, red)...)
+			rank = important
+			lines = append(lines, wrap("      ! ", m.Says, 8, width, terminal.Red)...)
 		}
 		s.add(rank, lines)
 	}
 	return s
 }
 
-// sockets draws the listeners, who waits there, and the connections.
-func sockets(r Report, width int) section {
+// socketSection renders the listeners, their queues, and the connections.
+func socketSection(r Report, width int) section {
 	if len(r.Sockets) == 0 {
-		return section{head: []line{{bold, "TCP SOCKETS: none"}}}
+		return section{head: []line{{terminal.Bold, "TCP SOCKETS: none"}}}
 	}
 	listeners := 0
 	for _, k := range r.Sockets {
@@ -281,54 +276,55 @@ func sockets(r Report, width int) section {
 		rows = append(rows, k.row(listeners > 1))
 	}
 	drawn := table(rows, "r rr", width)
-	s := section{head: append([]line{{bold, "TCP SOCKETS"}}, restyle(drawn[0][:1], faint)...)}
+	s := section{head: append([]line{{terminal.Bold, "TCP SOCKETS"}}, restyle(drawn[0][:1], terminal.Faint)...)}
 	for n, k := range r.Sockets {
 		rank, lines := idle, drawn[n+1]
 		if k.Waiting > 0 || k.FD < 0 || k.Unread > 0 || k.EndUnread || k.Unsent > 0 {
-			rank, lines = busy, restyle(lines, yellow)
+			rank, lines = busy, restyle(lines, terminal.Yellow)
 		}
 		if k.State == "LISTEN" {
-			rank = odd
+			rank = important
 		}
 		s.add(rank, lines)
 	}
 	return s
 }
 
-// row is a line of the table; whole names both ends of a connection.
-func (k Socket) row(whole bool) []string {
+// row returns a row of the table of sockets. bothEnds asks for both addresses of a
+// connection.
+func (k Socket) row(bothEnds bool) []string {
 	if k.State == "LISTEN" {
 		return []string{fmt.Sprint(k.FD), k.State, "", "", k.Local + ": " + k.queue()}
 	}
-	num, who := fmt.Sprint(k.FD), "client "+k.Remote
+	num, label := fmt.Sprint(k.FD), "client "+k.Remote
 	switch incoming := k.FD < 0 || k.Accepted; {
-	case incoming && whole:
-		who = k.Local + " <- " + k.Remote
-	case !incoming && whole:
-		who = k.Local + " -> " + k.Remote
+	case incoming && bothEnds:
+		label = k.Local + " <- " + k.Remote
+	case !incoming && bothEnds:
+		label = k.Local + " -> " + k.Remote
 	case !incoming:
-		who = "connection to " + k.Remote
+		label = "connection to " + k.Remote
 	}
 	if k.FD < 0 {
 		num = "-"
-		who += ", not accepted yet"
+		label += ", not accepted yet"
 	}
 	if k.EndUnread {
-		who += ", end of file unread"
+		label += ", end of file unread"
 	}
-	return []string{num, k.State, fmt.Sprint(k.Unread), fmt.Sprint(k.Unsent), who}
+	return []string{num, k.State, fmt.Sprint(k.Unread), fmt.Sprint(k.Unsent), label}
 }
 
-func notes(r Report, width int) section {
-	s := section{head: []line{{bold, "NOTES"}}}
+func noteSection(r Report, width int) section {
+	s := section{head: []line{{terminal.Bold, "NOTES"}}}
 	for _, note := range r.Notes {
-		s.add(odd, wrap("  ", note, 2, width, plain))
+		s.add(important, wrap("  ", note, 2, width, terminal.Plain))
 	}
 	return s
 }
 
-// table makes columns as wide as they must be; those with an r in align are
-// flush right. The last is wrapped.
+// table renders rows in columns. A column with an r in align is flush right. The last
+// column is wrapped.
 func table(rows [][]string, align string, width int) [][]line {
 	last := len(rows[0]) - 1
 	wide := make([]int, last)
@@ -347,58 +343,40 @@ func table(rows [][]string, align string, width int) [][]line {
 				start += fmt.Sprintf("%-*s  ", wide[c], row[c])
 			}
 		}
-		drawn[n] = hang(start, row[last], width)
+		drawn[n] = wrapCell(start, row[last], width)
 	}
 	return drawn
 }
 
-// hang writes text behind start: on one line, or wrapped at that column, or, if
-// that is too narrow, below.
-func hang(start, text string, width int) []line {
+// wrapCell returns start followed by text: on one line, or wrapped at that column, or
+// below start if the rest of the line is too narrow.
+func wrapCell(start, text string, width int) []line {
 	column := utf8.RuneCountInString(start)
 	longest := 0
 	for _, word := range strings.Fields(text) {
 		longest = max(longest, utf8.RuneCountInString(word))
 	}
 	if room := width - column; room >= longest && (room >= 24 || room >= utf8.RuneCountInString(text)) {
-		return wrap(start, text, column, width, plain)
+		return wrap(start, text, column, width, terminal.Plain)
 	}
-	lines := []line{{plain, strings.TrimRight(start, " ")}}
+	lines := []line{{terminal.Plain, strings.TrimRight(start, " ")}}
 	if utf8.RuneCountInString(lines[0].text) > width {
-		lines = wrap("  ", start, 6, width, plain)
+		lines = wrap("  ", start, 6, width, terminal.Plain)
 	}
-	return append(lines, wrap("      ", text, 6, width, plain)...)
+	return append(lines, wrap("      ", text, 6, width, terminal.Plain)...)
 }
 
-// wrap writes words behind start, and goes on at column indent where the line
-// would be too wide. A word that is too long for a line is cut.
-func wrap(start, text string, indent, width int, style string) []line {
+// wrap is [terminal.Wrap] with lines of one style. A word that is too long for a line is
+// cut.
+func wrap(start, text string, indent, width int, style terminal.Style) []line {
 	var lines []line
-	now, column, empty := start, utf8.RuneCountInString(start), true
-	for _, word := range strings.Fields(text) {
-		n := utf8.RuneCountInString(word)
-		if !empty && column+1+n > width {
-			lines = append(lines, line{style, now})
-			now, column, empty = strings.Repeat(" ", indent), indent, true
-		}
-		if !empty {
-			now, column = now+" ", column+1
-		}
-		word = cut(word, width-column)
-		now, column, empty = now+word, column+utf8.RuneCountInString(word), false
+	for _, wrapped := range terminal.Wrap(start, text, indent, width) {
+		lines = append(lines, line{style, terminal.Cut(wrapped, width)})
 	}
-	return append(lines, line{style, strings.TrimRight(now, " ")})
+	return lines
 }
 
-// cut makes text fit, and shows that it did.
-func cut(text string, width int) string {
-	if runes := []rune(text); len(runes) > width {
-		return string(runes[:max(0, width-1)]) + "…"
-	}
-	return text
-}
-
-func restyle(lines []line, style string) []line {
+func restyle(lines []line, style terminal.Style) []line {
 	out := slices.Clone(lines)
 	for i := range out {
 		out[i].style = style

@@ -7,13 +7,13 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// onFD has the system calls whose first argument is a descriptor.
-var onFD = words(`read write readv writev pread64 pwrite64 preadv pwritev
+// callsOnFD are the system calls whose first argument is a descriptor.
+var callsOnFD = wordSet(`read write readv writev pread64 pwrite64 preadv pwritev
 	preadv2 pwritev2 sendfile splice tee vmsplice fsync fdatasync flock fcntl
 	ioctl accept accept4 connect recvfrom sendto recvmsg sendmsg recvmmsg
 	sendmmsg epoll_wait epoll_pwait epoll_pwait2 io_uring_enter`)
 
-func words(text string) map[string]bool {
+func wordSet(text string) map[string]bool {
 	set := make(map[string]bool)
 	for _, word := range strings.Fields(text) {
 		set[word] = true
@@ -21,9 +21,9 @@ func words(text string) map[string]bool {
 	return set
 }
 
-// callOf tells the system call from the kernel function that a thread sleeps
-// in, where we may see only that. Newer kernels have other names for some.
-var callOf = map[string]string{
+// callInFunction maps the kernel function in which a thread sleeps to its system call,
+// for when only the function is visible. Kernel versions differ in some names.
+var callInFunction = map[string]string{
 	"ep_poll": "epoll_wait", "do_epoll_wait": "epoll_wait",
 	"inet_csk_accept": "accept",
 	"do_poll":         "poll", "do_sys_poll": "poll", "do_select": "select",
@@ -32,27 +32,27 @@ var callOf = map[string]string{
 	"do_wait": "wait4",
 }
 
-// call returns the system call that a thread sleeps in, and its descriptor;
-// "" and -1 for what is not known.
+// call returns the system call that a thread sleeps in and its descriptor, or "" and -1
+// if they are unknown.
 func call(t procfs.Thread) (name string, fd int) {
 	if t.Syscall.State != procfs.SyscallBlocked {
 		if t.Syscall.State != procfs.SyscallRunning {
-			name = callOf[t.Wchan]
+			name = callInFunction[t.Wchan]
 		}
 		return name, -1
 	}
-	if onFD[t.Syscall.Name] {
+	if callsOnFD[t.Syscall.Name] {
 		return t.Syscall.Name, int(int32(t.Syscall.Args[0]))
 	}
 	return t.Syscall.String(), -1
 }
 
-// waits says whether a call is epoll_wait(2) in one of its forms.
-func waits(call string) bool {
+// isEpollWait reports whether a call is a variant of epoll_wait(2).
+func isEpollWait(call string) bool {
 	return call == "epoll_wait" || call == "epoll_pwait" || call == "epoll_pwait2"
 }
 
-// timeout returns that of a call in milliseconds, or -1.
+// timeout returns the timeout of a call in milliseconds, or -1.
 func timeout(s procfs.Syscall) int {
 	switch s.Name {
 	case "epoll_wait", "epoll_pwait":
@@ -63,16 +63,16 @@ func timeout(s procfs.Syscall) int {
 	return -1
 }
 
-// sleepers says of each thread what it waits for.
-func (v *view) sleepers() []Thread {
+// threadList describes what each thread waits for.
+func (snap *snapshot) threadList() []Thread {
 	list := []Thread{}
-	for _, t := range v.threads {
+	for _, t := range snap.threads {
 		out := Thread{TID: t.TID, Name: clean(t.Name), State: state(t), Timeout: -1, FD: -1}
 		if out.State != "running" && out.State != "ended" {
 			out.Call, out.FD = call(t)
 			out.Timeout = timeout(t.Syscall)
 		}
-		out.Says = v.sentence(t, out)
+		out.Says = snap.sentence(t, out)
 		list = append(list, out)
 	}
 	return list
@@ -95,9 +95,9 @@ func state(t procfs.Thread) string {
 	return "asleep"
 }
 
-// sentence says what a thread waits for, as in "asleep in read on fd 8
+// sentence describes what a thread waits for, as in "asleep in read on fd 8
 // (127.0.0.1:6379 <- 127.0.0.1:54321): nothing unread".
-func (v *view) sentence(t procfs.Thread, out Thread) string {
+func (snap *snapshot) sentence(t procfs.Thread, out Thread) string {
 	doing := out.State
 	if doing == "uninterruptible" {
 		doing = "in an uninterruptible sleep"
@@ -118,7 +118,7 @@ func (v *view) sentence(t procfs.Thread, out Thread) string {
 	case isPoll && t.Syscall.State == procfs.SyscallBlocked:
 		doing += fmt.Sprintf(", which watches %s", plural(int(t.Syscall.Args[1]), "descriptor"))
 	case out.FD >= 0:
-		doing += fmt.Sprintf(" on fd %d", out.FD) + v.on(out.Call, out.FD)
+		doing += fmt.Sprintf(" on fd %d", out.FD) + snap.detail(out.Call, out.FD)
 	}
 	if out.Timeout >= 0 {
 		doing += fmt.Sprintf("; for at most %d ms", out.Timeout)
@@ -126,21 +126,21 @@ func (v *view) sentence(t procfs.Thread, out Thread) string {
 	return doing
 }
 
-// on says what a call waits for on its descriptor.
-func (v *view) on(call string, num int) string {
-	if says, isEpoll := v.ready[num]; isEpoll && waits(call) {
+// detail describes what a call waits for on its descriptor.
+func (snap *snapshot) detail(call string, num int) string {
+	if says, isEpoll := snap.ready[num]; isEpoll && isEpollWait(call) {
 		return says
 	}
-	fd, open := v.byNumber[num]
+	fd, open := snap.byNumber[num]
 	if !open {
 		return ""
 	}
-	at, isTCP := v.byInode[fd.Inode]
+	at, isTCP := snap.byInode[fd.Inode]
 	if !isTCP {
-		return " (" + v.what(fd) + ")"
+		return " (" + snap.describe(fd) + ")"
 	}
-	s := v.socket(num, v.sockets[at])
-	text := fmt.Sprintf(" (%s)", v.link(v.sockets[at]))
+	s := snap.socket(num, snap.sockets[at])
+	text := fmt.Sprintf(" (%s)", snap.drawConnection(snap.sockets[at]))
 	switch call {
 	case "accept", "accept4":
 		return text + ": " + s.queue()
@@ -152,30 +152,30 @@ func (v *view) on(call string, num int) string {
 	return text
 }
 
-// link draws a connection, with an arrow from who called.
-func (v *view) link(s procfs.Socket) string {
+// drawConnection names both ends of a connection. The arrow starts at the client.
+func (snap *snapshot) drawConnection(s procfs.Socket) string {
 	switch {
 	case s.State == procfs.TCPListen:
 		return "listener on " + s.Local.String()
-	case v.came(s):
+	case snap.incoming(s):
 		return s.Local.String() + " <- " + s.Remote.String()
 	}
 	return s.Local.String() + " -> " + s.Remote.String()
 }
 
-// watches says how many descriptors an instance watches and how many of them
+// watchSummary describes how many descriptors an instance watches, and how many of them
 // are ready.
-func (e Epoll) watches() string {
+func (e Epoll) watchSummary() string {
 	owner := ""
 	if e.Owner != "" {
 		owner = " (" + e.Owner + "'s own)"
 	}
 	n := len(e.Interests)
 	text := fmt.Sprintf("%s, which watches %s", owner, plural(n, "descriptor"))
-	return text + e.count()
+	return text + e.readyCount()
 }
 
-func (e Epoll) count() string {
+func (e Epoll) readyCount() string {
 	are := "are"
 	if e.Ready == 1 {
 		are = "is"
@@ -193,7 +193,7 @@ func (e Epoll) count() string {
 	return "; none is ready now"
 }
 
-// queue says how many wait for accept(2), and how many may.
+// queue describes how many connections wait for accept(2), and the maximum.
 func (s Socket) queue() string {
 	of := ""
 	if s.Backlog >= 0 {

@@ -1,14 +1,14 @@
-// Doctor says whether the tutorial can run on this machine, and installs the
+// Doctor checks whether the tutorial can run on this machine, and installs the
 // tools that its chapters and tests use.
 //
 // Usage:
 //
-//	go run ./tools/doctor            report what is here (make doctor)
-//	go run ./tools/doctor -install   install what is missing (make setup)
+//	go run ./tools/doctor            check this machine (make doctor)
+//	go run ./tools/doctor -install   install missing tools (make setup)
 //
-// The report exits 1 if something essential is wrong. -install exits 0 even
-// where it cannot install: make test runs it first, and the tests that need a
-// missing tool are skipped. Misused, it exits 2.
+// It exits 0 if the steps run on this machine, 1 if they do not, 2 after wrong
+// usage. -install exits 0 even if it cannot install: make test runs it first,
+// and skips the tests that need a missing tool.
 package main
 
 import (

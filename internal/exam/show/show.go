@@ -7,42 +7,24 @@ import (
 	"strings"
 
 	"epoll-step-by-step/internal/exam"
-
-	"golang.org/x/sys/unix"
+	"epoll-step-by-step/internal/terminal"
 )
 
-// A Style says how results are printed for people.
+// A Style determines how results are printed for people.
 type Style struct {
 	Width   int  // columns
 	Color   bool // for a terminal
 	Verbose bool // print the facts of passed checks, too
 }
 
-const (
-	defaultWidth = 80 // columns, if standard output is not a terminal
-	minWidth     = 30
-)
+const minWidth = 30 // columns
 
 // Screen returns the style for the standard output, and whether standard error is a
 // terminal that can show the running check.
 func Screen() (st Style, live bool) {
-	width, color, live := detect()
-	return Style{Width: width, Color: color}, live
-}
-
-// detect looks at the terminals of this process. Colour is for terminals only, and
-// neither for TERM=dumb nor with a NO_COLOR that is not empty.
-func detect() (width int, color, live bool) {
-	width = defaultWidth
-	smart := os.Getenv("TERM") != "dumb"
-	if ws, err := unix.IoctlGetWinsize(unix.Stdout, unix.TIOCGWINSZ); err == nil {
-		if ws.Col > 0 {
-			width = max(int(ws.Col), minWidth)
-		}
-		color = smart && os.Getenv("NO_COLOR") == ""
-	}
-	_, err := unix.IoctlGetTermios(unix.Stderr, unix.TCGETS)
-	return width, color, smart && err == nil
+	columns, _ := terminal.Size(os.Stdout)
+	st = Style{Width: max(columns, minWidth), Color: terminal.Colour(os.Stdout)}
+	return st, terminal.CanRedraw(os.Stderr)
 }
 
 // Running returns a line that names the running check. It replaces the previous one, and
@@ -52,21 +34,22 @@ func (st Style) Running(i, n int, c exam.Check) string {
 	return Gone + string(line[:min(len(line), max(st.Width-1, 0))])
 }
 
-// Gone clears the line on a terminal: ECMA-48 EL.
-const Gone = "\r\x1b[K"
+// Gone clears the line on a terminal.
+const Gone = terminal.ClearLine
 
-var colors = map[exam.Verdict]string{exam.Pass: "\x1b[32m", exam.Fail: "\x1b[31m", exam.Skip: "\x1b[33m", exam.Error: "\x1b[35m"}
+var colours = map[exam.Verdict]terminal.Style{exam.Pass: terminal.Green, exam.Fail: terminal.Red,
+	exam.Skip: terminal.Yellow, exam.Error: terminal.Magenta}
 
 // Text returns the result as a colleague would explain it: one line, and for a failed
 // check what was sent, what came back, and what to read.
 func (st Style) Text(r exam.Result) string {
 	verdict := strings.ToUpper(string(r.Verdict))
-	line := fmt.Sprintf("%-6s%-22s", verdict, r.ID)
+	word := fmt.Sprintf("%-6s", verdict)
 	if st.Color {
-		line = colors[r.Verdict] + fmt.Sprintf("%-6s", verdict) + "\x1b[0m" + fmt.Sprintf("%-22s", r.ID)
+		word = terminal.Paint(word, colours[r.Verdict])
 	}
 	var b strings.Builder
-	st.wrap(&b, line, 28, r.Title)
+	st.wrap(&b, word+fmt.Sprintf("%-22s", r.ID), 28, r.Title)
 	if r.Reason != "" {
 		st.field(&b, "because", r.Reason)
 	}
@@ -100,29 +83,16 @@ func (st Style) field(b *strings.Builder, label, text string) {
 }
 
 // wrap writes text behind a head that ends at column indent, and breaks lines that would
-// be too wide. They continue at that column.
+// be too wide. They continue at that column. On a narrow terminal the text gets lines of
+// its own.
 func (st Style) wrap(b *strings.Builder, head string, indent int, text string) {
-	column := indent
-	if st.Width-indent < 24 { // a narrow terminal: the text gets lines of its own
-		head, indent = head+"\n"+strings.Repeat(" ", 8), 8
-		column = indent
+	if st.Width-indent < 24 {
+		b.WriteString(strings.TrimRight(head, " ") + "\n")
+		head, indent = strings.Repeat(" ", 8), 8
 	}
-	b.WriteString(head)
-	for i, word := range strings.Fields(text) {
-		n := len([]rune(word))
-		switch {
-		case i == 0:
-		case column+1+n > st.Width:
-			b.WriteString("\n" + strings.Repeat(" ", indent))
-			column = indent
-		default:
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(word)
-		column += n
+	for _, line := range terminal.Wrap(head, text, indent, st.Width) {
+		b.WriteString(line + "\n")
 	}
-	b.WriteByte('\n')
 }
 
 // Summary returns the text below the results.
