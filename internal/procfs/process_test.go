@@ -1,0 +1,266 @@
+package procfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestParseStat(t *testing.T) {
+	rest := " S 22 33 44 0 -1 4194368 119 63 0 0 0 0 0 0 20 0 5 0 87384 4595712 472\n"
+	for _, tt := range []struct{ name, comm string }{
+		{"plain", "nginx"},
+		{"blank", "tmux: server"},
+		{"closing and opening", "a) (b"},
+		{"looks like the rest", "x) R 9 9 9 (y"},
+		{"newline", "a\nb"},
+		{"empty", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, ok := parseStat([]byte("11 (" + tt.comm + ")" + rest))
+			want := Process{PID: 11, PPID: 22,
+				Name: tt.comm, State: 'S', Threads: 5, StartTime: 87384}
+			if !ok || got != want {
+				t.Errorf("got %+v, %t; want %+v", got, ok, want)
+			}
+		})
+	}
+	for _, bad := range []string{"", "11", "11 (x", "11 )x(" + rest, "11 (x) S 22\n"} {
+		if got, ok := parseStat([]byte(bad)); ok {
+			t.Errorf("%q: got %+v, want an error", bad, got)
+		}
+	}
+}
+
+func TestStat(t *testing.T) {
+	ticks := func() uint64 { // 100 a second, as in the file
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+			t.Fatal(err)
+		}
+		return uint64(ts.Nano() / 1e7)
+	}
+	// The comm is the file's name: 15 bytes of it.
+	program := filepath.Join(t.TempDir(), "a) R 1 (b and more")
+	if err := os.Symlink(executable(t), program); err != nil {
+		t.Fatal(err)
+	}
+	before := ticks()
+	cmd := child(t, "wait", program)
+	after := ticks()
+
+	got := must[Process](t)(Stat(cmd.Process.Pid))
+	if got.StartTime < before || got.StartTime > after {
+		t.Errorf("StartTime %d, want between %d and %d", got.StartTime, before, after)
+	}
+	if got.Threads < 2 { // a Go process has several
+		t.Errorf("Threads %d, want 2 or more", got.Threads)
+	}
+	if got.State != 'S' && got.State != 'R' && got.State != 'D' {
+		t.Errorf("State %c, want S, R or D", got.State)
+	}
+	want := Process{
+		PID:       cmd.Process.Pid,
+		PPID:      os.Getpid(),
+		Name:      "a) R 1 (b and m",
+		State:     got.State,
+		Threads:   got.Threads,
+		StartTime: got.StartTime,
+	}
+	if got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+
+	pids := must[[]int](t)(PIDs())
+	if !slices.IsSorted(pids) {
+		t.Errorf("PIDs are not in order: %v", pids)
+	}
+	for _, pid := range []int{os.Getpid(), cmd.Process.Pid} {
+		if !slices.Contains(pids, pid) {
+			t.Errorf("PIDs %v lack %d", pids, pid)
+		}
+	}
+}
+
+func TestCmdline(t *testing.T) {
+	want := []string{executable(t), "", "two words", "-x", ""}
+	cmd := child(t, "wait", want[0], want[1:]...)
+	got := must[[]string](t)(Cmdline(cmd.Process.Pid))
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestDescendants(t *testing.T) {
+	cmd := child(t, "parent", executable(t))
+	below := must[[]int](t)(Descendants(cmd.Process.Pid))
+	if len(below) != 1 {
+		t.Fatalf("descendants of the child: %v, want one", below)
+	}
+	ours := must[[]int](t)(Descendants(os.Getpid()))
+	if want := []int{cmd.Process.Pid, below[0]}; !slices.Equal(ours, want) {
+		t.Errorf("our descendants: %v, want %v", ours, want)
+	}
+	leaf := must[[]int](t)(Descendants(below[0]))
+	if len(leaf) != 0 {
+		t.Errorf("descendants of the grandchild: %v, want none", leaf)
+	}
+}
+
+// everything asks each question about one process.
+var everything = map[string]func(pid int) error{
+	"Stat":        func(pid int) error { _, err := Stat(pid); return err },
+	"Cmdline":     func(pid int) error { _, err := Cmdline(pid); return err },
+	"Descendants": func(pid int) error { _, err := Descendants(pid); return err },
+	"Threads": func(pid int) error {
+		threads, err := Threads(pid)
+		if err == nil && len(threads) == 0 {
+			err = errors.New("no threads")
+		}
+		return err
+	},
+	"ThreadCPU": func(pid int) error {
+		cpus, err := ThreadCPU(pid)
+		if err == nil && len(cpus) == 0 {
+			err = errors.New("no threads")
+		}
+		return err
+	},
+	"ThreadStates": func(pid int) error {
+		states, err := ThreadStates(pid)
+		if err == nil && len(states) == 0 {
+			err = errors.New("no threads")
+		}
+		return err
+	},
+	"FDs":      func(pid int) error { _, err := FDs(pid); return err },
+	"FDCount":  func(pid int) error { _, err := FDCount(pid); return err },
+	"MemoryOf": func(pid int) error { _, err := MemoryOf(pid); return err },
+	"NOFILE":   func(pid int) error { _, err := NOFILE(pid); return err },
+}
+
+func TestExited(t *testing.T) {
+	cmd := child(t, "wait", executable(t))
+	pid := cmd.Process.Pid
+	file, err := os.Open(path(pid, "stat")) // while it is alive
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for name, ask := range everything {
+		if err := ask(pid); err != nil {
+			t.Errorf("alive: %s: %v", name, err)
+		}
+	}
+
+	cmd.Process.Kill()
+	eventually(t, "a killed child is a zombie, which counts as one thread", func() bool {
+		p := must[Process](t)(Stat(pid))
+		return p.State == 'Z' && p.Threads == 1
+	})
+	if args := must[[]string](t)(Cmdline(pid)); len(args) != 0 {
+		t.Errorf("zombie: Cmdline %q, want none", args)
+	}
+	if m := must[Memory](t)(MemoryOf(pid)); m != (Memory{}) {
+		t.Errorf("zombie: %+v, want no memory", m)
+	}
+
+	cmd.Wait()
+	for name, ask := range everything {
+		if err := ask(pid); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("reaped: %s: error %v, want fs.ErrNotExist", name, err)
+		}
+	}
+	if _, err := Interests(pid, 3); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("reaped: Interests: error %v, want fs.ErrNotExist", err)
+	}
+	// The other error of a dead process: opened in time, read too late.
+	_, err = io.ReadAll(file)
+	if !errors.Is(err, unix.ESRCH) {
+		t.Fatalf("reading a dead process: %v, want ESRCH", err)
+	}
+	if err := notExist(err); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("notExist: %v, want fs.ErrNotExist", err)
+	}
+}
+
+// Questions race with the death of the process that they are about: there is
+// an answer or one of the two documented errors, never another.
+func TestDying(t *testing.T) {
+	for range 5 {
+		cmd := child(t, "wait", executable(t))
+		reaped := make(chan struct{})
+		go func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+			close(reaped)
+		}()
+		for alive := true; alive; {
+			select {
+			case <-reaped:
+				alive = false
+			default:
+			}
+			for name, ask := range everything {
+				err := ask(cmd.Process.Pid)
+				if err != nil && !errors.Is(err, fs.ErrNotExist) &&
+					!errors.Is(err, fs.ErrPermission) {
+					t.Fatalf("%s of a dying process: %v", name, err)
+				}
+			}
+		}
+	}
+}
+
+// Threads end and descriptors are closed between the list and its entries.
+func TestVanishing(t *testing.T) {
+	stop := make(chan struct{})
+	var churning sync.WaitGroup
+	defer churning.Wait()
+	defer close(stop)
+	churn := func(f func()) {
+		churning.Add(1)
+		go func() {
+			defer churning.Done()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					f()
+				}
+			}
+		}()
+	}
+	churn(func() {
+		if fd, err := unix.Dup(0); err == nil {
+			unix.Close(fd)
+		}
+	})
+	churn(func() {
+		ended := make(chan struct{})
+		go func() {
+			runtime.LockOSThread() // and the thread ends with the goroutine
+			close(ended)
+		}()
+		<-ended
+	})
+	for range 300 {
+		for name, ask := range everything {
+			if name == "Descendants" {
+				continue // which asks about others
+			}
+			if err := ask(os.Getpid()); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+}
