@@ -28,7 +28,7 @@ func TestEventsString(t *testing.T) {
 			t.Errorf("%#x: got %s, want %s", uint32(tt.events), got, tt.full)
 		}
 		if got := tt.events.Asked().String(); got != tt.asked {
-			t.Errorf("%#x: asked %s, want %s", uint32(tt.events), got, tt.asked)
+			t.Errorf("%#x: Asked: got %s, want %s", uint32(tt.events), got, tt.asked)
 		}
 	}
 }
@@ -53,13 +53,13 @@ func TestParseInterest(t *testing.T) {
 
 func TestInterests(t *testing.T) {
 	epfd := must[int](t)(unix.EpollCreate1(unix.EPOLL_CLOEXEC))
-	closing(t, epfd)
+	closeAtEnd(t, epfd)
 	interests := func() []Interest {
 		t.Helper()
 		return must[[]Interest](t)(Interests(os.Getpid(), epfd))
 	}
 	if got := interests(); len(got) != 0 {
-		t.Errorf("new instance: %+v, want nothing", got)
+		t.Errorf("new instance: got %+v, want nothing", got)
 	}
 	ino := func(fd int) uint64 {
 		var st unix.Stat_t
@@ -74,7 +74,7 @@ func TestInterests(t *testing.T) {
 		if err := unix.EpollCtl(epfd, op, fd, &ev); err != nil {
 			t.Fatal(err)
 		}
-		// What the kernel adds: see Events.Asked.
+		// The kernel adds two events: see Events.Asked.
 		return Interest{fd, Events(events) | unix.EPOLLERR | unix.EPOLLHUP,
 			uint64(high)<<32 | uint64(fd), ino(fd)}
 	}
@@ -89,20 +89,20 @@ func TestInterests(t *testing.T) {
 	a := must[int](t)(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0))
 	b := must[int](t)(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0))
 	r, w := pipe(t)
-	closing(t, a)
+	closeAtEnd(t, a)
 	inA := ctl(unix.EPOLL_CTL_ADD, a, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET, 7)
 	inB := ctl(unix.EPOLL_CTL_ADD, b, 0, 0)
 	inR := ctl(unix.EPOLL_CTL_ADD, r, unix.EPOLLIN|unix.EPOLLONESHOT|unix.EPOLLET, math.MaxInt32)
 	inW := ctl(unix.EPOLL_CTL_ADD, w, unix.EPOLLOUT|unix.EPOLLEXCLUSIVE, 0)
 	check("four added", inA, inB, inR, inW)
 	if asked := inA.Events.Asked().String(); asked != "EPOLLIN|EPOLLRDHUP|EPOLLET" {
-		t.Errorf("asked: %s", asked)
+		t.Errorf("Asked: got %s", asked)
 	}
 
 	inB = ctl(unix.EPOLL_CTL_MOD, b, unix.EPOLLIN|unix.EPOLLOUT, 1)
 	check("one changed", inA, inB, inR, inW)
 
-	// One shot, fired: what is left is not armed, not even for errors.
+	// An EPOLLONESHOT entry that has fired reports nothing, not even errors.
 	unix.Write(w, []byte("x"))
 	for {
 		var events [1]unix.EpollEvent
@@ -119,15 +119,16 @@ func TestInterests(t *testing.T) {
 		}
 	}
 	inR.Events = unix.EPOLLONESHOT | unix.EPOLLET
-	check("one shot fired", inA, inB, inR, inW)
+	check("EPOLLONESHOT fired", inA, inB, inR, inW)
 
-	// epoll(7): closing a number whose open file lives on removes nothing.
-	twin := dup(t, b)
+	// epoll(7), "Questions and answers": closing one of two duplicates does not
+	// remove the entry.
+	duplicate := dup(t, b)
 	if err := unix.Close(b); err != nil {
 		t.Fatal(err)
 	}
-	check("closed, but duplicated before", inA, inB, inR, inW)
-	// The number may come to mean something else, and be added once more.
+	check("closed while a duplicate is open", inA, inB, inR, inW)
+	// The number can be reused for another file and added a second time.
 	if err := unix.Dup3(a, b, unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
@@ -140,13 +141,13 @@ func TestInterests(t *testing.T) {
 	}
 	ctl(unix.EPOLL_CTL_DEL, b, 0, 0)
 	unix.Close(b)
-	unix.Close(twin)
-	check("the last duplicate closed", inA, inR, inW)
+	unix.Close(duplicate)
+	check("last duplicate closed", inA, inR, inW)
 
 	if _, err := Interests(os.Getpid(), a); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("of a socket: error %v, want one that says so", err)
+		t.Errorf("of a socket: got error %v, want one that is not fs.ErrNotExist", err)
 	}
 	if _, err := Interests(os.Getpid(), b); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("of a closed descriptor: error %v, want fs.ErrNotExist", err)
+		t.Errorf("of a closed descriptor: got error %v, want fs.ErrNotExist", err)
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 func TestFDs(t *testing.T) {
 	dir := t.TempDir()
-	fifo := filepath.Join(dir, "fifo:[1]") // not to be taken for an inode
+	fifo := filepath.Join(dir, "fifo:[1]") // the 1 is not an inode
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -51,12 +51,12 @@ func TestFDs(t *testing.T) {
 		{"unix", must[int](t)(unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)), KindSocket, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, found := descriptor(t, tt.fd)
+			got, found := findDescriptor(t, tt.fd)
 			if !found {
-				t.Fatalf("descriptor %d is not in the list", tt.fd)
+				t.Fatalf("FDs does not contain descriptor %d", tt.fd)
 			}
 			if got.Kind != tt.kind {
-				t.Errorf("%q: kind %q, want %q", got.Target, got.Kind, tt.kind)
+				t.Errorf("%q: got kind %q, want %q", got.Target, got.Kind, tt.kind)
 			}
 			var st unix.Stat_t
 			if err := unix.Fstat(tt.fd, &st); err != nil {
@@ -67,13 +67,13 @@ func TestFDs(t *testing.T) {
 				want = st.Ino
 			}
 			if got.Inode != want {
-				t.Errorf("%q: inode %d, want %d", got.Target, got.Inode, want)
+				t.Errorf("%q: got inode %d, want %d", got.Target, got.Inode, want)
 			}
 			for _, on := range []bool{true, false, true} {
 				if err := unix.SetNonblock(tt.fd, on); err != nil {
 					t.Fatal(err)
 				}
-				got, _ := descriptor(t, tt.fd)
+				got, _ := findDescriptor(t, tt.fd)
 				flags := must[int](t)(unix.FcntlInt(uintptr(tt.fd), unix.F_GETFL, 0))
 				cloexec := must[int](t)(unix.FcntlInt(uintptr(tt.fd), unix.F_GETFD, 0))
 				if cloexec&unix.FD_CLOEXEC != 0 {
@@ -84,37 +84,37 @@ func TestFDs(t *testing.T) {
 						on, got.Nonblock(), got.Flags, flags)
 				}
 			}
-			if tt.fd != r && tt.fd != w { // which close themselves
+			if tt.fd != r && tt.fd != w { // pipe closes these
 				unix.Close(tt.fd)
-				if got, found := descriptor(t, tt.fd); found {
-					t.Errorf("closed, and still there: %+v", got)
+				if got, found := findDescriptor(t, tt.fd); found {
+					t.Errorf("FDs still contains the closed descriptor: %+v", got)
 				}
 			}
 		})
 	}
 	fds := must[[]FD](t)(FDs(os.Getpid()))
 	if !slices.IsSortedFunc(fds, func(a, b FD) int { return a.Num - b.Num }) {
-		t.Errorf("not sorted: %+v", fds)
+		t.Errorf("FDs is not sorted: %+v", fds)
 	}
 }
 
-// A stopped child's descriptors are counted exactly, ours too, and so are
-// those of a thread that sleeps in accept(2): see FDCount.
+// FDCount is exact for a stopped child, for this process, and while a thread
+// sleeps in accept(2).
 func TestFDCount(t *testing.T) {
 	count := func(pid int) int { t.Helper(); return must[int](t)(FDCount(pid)) }
-	cmd := child(t, "wait", executable(t))
+	cmd := startChild(t, "wait", executable(t))
 	pid := cmd.Process.Pid
-	stop(t, pid)
+	stopProcess(t, pid)
 	if got, want := count(pid), len(must[[]FD](t)(FDs(pid))); got != want || got < 3 {
-		t.Errorf("child: FDCount %d, FDs %d; want the same, 3 or more", got, want)
+		t.Errorf("child: got FDCount %d, FDs %d; want the same, 3 or more", got, want)
 	}
 	before := count(os.Getpid())
 	if fds := must[[]FD](t)(FDs(os.Getpid())); before != len(fds) {
-		t.Errorf("ours: FDCount %d, FDs %d; want the same: %+v", before, len(fds), fds)
+		t.Errorf("this process: got FDCount %d, FDs %d; want the same: %+v", before, len(fds), fds)
 	}
 	listener, addr := listen(t, "127.0.0.1")
 	if got := count(os.Getpid()); got != before+1 {
-		t.Errorf("one more open: %d, want %d", got, before+1)
+		t.Errorf("with a listener: got %d, want %d", got, before+1)
 	}
 	tids, accepted := make(chan int), make(chan int)
 	go func() {
@@ -127,27 +127,27 @@ func TestFDCount(t *testing.T) {
 		accepted <- fd
 	}()
 	tid := <-tids
-	eventually(t, "a thread sleeps in accept4", func() bool {
-		return thread(t, tid).Syscall.Name == "accept4"
+	eventually(t, "the thread sleeps in accept4", func() bool {
+		return findThread(t, tid).Syscall.Name == "accept4"
 	})
 	if got := count(os.Getpid()); got != before+1 {
-		t.Errorf("with accept(2) asleep: %d, want %d", got, before+1)
+		t.Errorf("with a thread asleep in accept(2): got %d, want %d", got, before+1)
 	}
 	dial(t, addr)
-	closing(t, <-accepted)
+	closeAtEnd(t, <-accepted)
 	if got := count(os.Getpid()); got != before+3 {
-		t.Errorf("with a connection: %d, want %d", got, before+3)
+		t.Errorf("with a connection: got %d, want %d", got, before+3)
 	}
 }
 
 func TestOwners(t *testing.T) {
 	listener, addr := listen(t, "127.0.0.1")
 	client := dial(t, addr)
-	twin := dup(t, client)
-	defer unix.Close(twin)
-	inode := func(fd int) uint64 { info, _ := descriptor(t, fd); return info.Inode }
+	duplicate := dup(t, client)
+	defer unix.Close(duplicate)
+	inode := func(fd int) uint64 { info, _ := findDescriptor(t, fd); return info.Inode }
 
-	// A child that inherits the listener owns it as well, as its descriptor 3.
+	// A child that inherits the listener has it as its descriptor 3.
 	file := os.NewFile(uintptr(dup(t, listener)), "listener")
 	defer file.Close()
 	cmd := exec.Command(executable(t))
@@ -160,7 +160,7 @@ func TestOwners(t *testing.T) {
 	}
 	defer func() { stdin.Close(); cmd.Process.Kill(); cmd.Wait() }()
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
-		t.Fatalf("child said %q, %v", line, err)
+		t.Fatalf("child printed %q, %v", line, err)
 	}
 
 	pid := os.Getpid()
@@ -172,7 +172,7 @@ func TestOwners(t *testing.T) {
 		want  []Owner
 	}{
 		{"listener", inode(listener), []Owner{{pid, listener}, {pid, int(file.Fd())}, {cmd.Process.Pid, 3}}},
-		{"client", inode(client), []Owner{{pid, client}, {pid, twin}}},
+		{"client", inode(client), []Owner{{pid, client}, {pid, duplicate}}},
 	} {
 		sorted := func(owners []Owner) []Owner {
 			return slices.SortedFunc(slices.Values(owners), func(a, b Owner) int {
@@ -187,7 +187,7 @@ func TestOwners(t *testing.T) {
 		t.Errorf("got %v, want two inodes", got)
 	}
 	if got := must[map[uint64][]Owner](t)(Owners()); len(got) != 0 {
-		t.Errorf("nothing asked: got %v", got)
+		t.Errorf("no inodes: got %v, want nothing", got)
 	}
 }
 
@@ -200,12 +200,12 @@ func TestInodeAndProtocol(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		closing(t, fd)
+		closeAtEnd(t, fd)
 		return fd
 	}
 	r, _ := pipe(t)
 	null := must[int](t)(unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0))
-	closing(t, null)
+	closeAtEnd(t, null)
 	for _, tt := range []struct {
 		fd       int
 		protocol string
@@ -218,7 +218,7 @@ func TestInodeAndProtocol(t *testing.T) {
 		{null, ""},
 	} {
 		if tt.fd < 0 {
-			t.Logf("%s: there is none here", tt.protocol)
+			t.Logf("this machine has no %s", tt.protocol)
 			continue
 		}
 		var st unix.Stat_t
@@ -226,7 +226,7 @@ func TestInodeAndProtocol(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := Inode(os.Getpid(), tt.fd); got != st.Ino || err != nil {
-			t.Errorf("%q: inode %d, %v; want %d", tt.protocol, got, err, st.Ino)
+			t.Errorf("%q: got inode %d, %v; want %d", tt.protocol, got, err, st.Ino)
 		}
 		got, err := Protocol(os.Getpid(), tt.fd)
 		if !strings.HasPrefix(got, tt.protocol) || (err == nil) != (tt.protocol != "") {
@@ -234,9 +234,9 @@ func TestInodeAndProtocol(t *testing.T) {
 		}
 	}
 	if _, err := Inode(os.Getpid(), 1<<20); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("inode of a closed descriptor: %v, want fs.ErrNotExist", err)
+		t.Errorf("inode of a closed descriptor: got error %v, want fs.ErrNotExist", err)
 	}
 	if _, err := Protocol(os.Getpid(), 1<<20); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("protocol of a closed descriptor: %v, want fs.ErrNotExist", err)
+		t.Errorf("protocol of a closed descriptor: got error %v, want fs.ErrNotExist", err)
 	}
 }

@@ -14,22 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The tests ask about this process and about children, which are this same
-// program: roleEnv says what a child does.
+// The tests read /proc of this process and of its children. A child runs the same
+// program, and roleEnv selects what it does.
 const roleEnv = "PROCFS_TEST_ROLE"
 
-// The process's first thread is main's alone: no test changes its name, and
-// the runtime never ends it.
+// This reserves the first thread of the process for the main goroutine. So no
+// test changes its name, and the runtime never ends it.
 func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "":
 		os.Exit(m.Run())
-	case "wait": // be there until the parent closes our standard input, or dies
+	case "wait": // until the parent closes our standard input or exits
 		fmt.Println("ready")
 		io.Copy(io.Discard, os.Stdin)
-	case "parent": // have a child that waits
+	case "parent": // start a child that waits
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env = append(os.Environ(), roleEnv+"=wait")
 		cmd.Stdin, cmd.Stdout = os.Stdin, os.Stdout
@@ -39,9 +39,9 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// child starts a process in a role and returns when it (or its child) is
-// ready. The test's end kills it, if the test has not.
-func child(t *testing.T, role, program string, args ...string) *exec.Cmd {
+// startChild starts a process with a role and returns when it (or its own child)
+// is ready. The process is killed at the end of the test, if not before.
+func startChild(t *testing.T, role, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), roleEnv+"="+role)
@@ -57,19 +57,19 @@ func child(t *testing.T, role, program string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		stdin.Close() // for the grandchild
+		stdin.Close() // ends the grandchild
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("child %q said %q, %v; want ready", role, line, err)
+		t.Fatalf("child %q printed %q, %v; want ready", role, line, err)
 	}
 	return cmd
 }
 
-// stop stops a process and returns when all its threads have left the CPU,
-// which is a moment after they are in state T.
-func stop(t *testing.T, pid int) {
+// stopProcess stops a process and returns when all its threads have left the CPU,
+// which happens shortly after they enter state T.
+func stopProcess(t *testing.T, pid int) {
 	t.Helper()
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -93,17 +93,20 @@ func executable(t testing.TB) string {
 	return name
 }
 
-// eventually asks again and again until the answer is yes.
-func eventually(t testing.TB, what string, yes func() bool) {
+// eventually waits until a condition holds. The limit only ends a test that would
+// otherwise never end, so it is far longer than a busy machine needs.
+func eventually(t testing.TB, condition string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !yes(); {
+	const limit = time.Minute
+	for deadline := time.Now().Add(limit); !holds(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within %v: %s", limit, condition)
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
+// must(f()) cannot take t as well, so must[T](t)(f()) fails the test on an error.
 func must[T any](t testing.TB) func(v T, err error) T {
 	t.Helper()
 	return func(v T, err error) T {
@@ -115,8 +118,8 @@ func must[T any](t testing.TB) func(v T, err error) T {
 	}
 }
 
-// closing closes a descriptor at the test's end.
-func closing(t testing.TB, fds ...int) {
+// closeAtEnd closes descriptors at the end of the test.
+func closeAtEnd(t testing.TB, fds ...int) {
 	t.Cleanup(func() {
 		for _, fd := range fds {
 			unix.Close(fd)
@@ -135,22 +138,22 @@ func pipe(t testing.TB) (r, w int) {
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
-	closing(t, p[0], p[1])
+	closeAtEnd(t, p[0], p[1])
 	return p[0], p[1]
 }
 
-func thread(t testing.TB, tid int) Thread {
+func findThread(t testing.TB, tid int) Thread {
 	t.Helper()
 	for _, th := range must[[]Thread](t)(Threads(os.Getpid())) {
 		if th.TID == tid {
 			return th
 		}
 	}
-	t.Fatalf("thread %d is not in the list", tid)
+	t.Fatalf("Threads does not contain thread %d", tid)
 	return Thread{}
 }
 
-func descriptor(t testing.TB, num int) (FD, bool) {
+func findDescriptor(t testing.TB, num int) (FD, bool) {
 	t.Helper()
 	for _, fd := range must[[]FD](t)(FDs(os.Getpid())) {
 		if fd.Num == num {
@@ -160,7 +163,7 @@ func descriptor(t testing.TB, num int) (FD, bool) {
 	return FD{}, false
 }
 
-// listen returns a socket that listens on a port of the kernel's choice.
+// listen returns a socket that listens on a port chosen by the kernel.
 func listen(t testing.TB, ip string) (int, netip.AddrPort) {
 	t.Helper()
 	addr := netip.AddrPortFrom(netip.MustParseAddr(ip), 0)
@@ -170,8 +173,8 @@ func listen(t testing.TB, ip string) (int, netip.AddrPort) {
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
-		closing(t, fd)
-		if family == unix.AF_INET6 { // whatever /proc/sys/net/ipv6/bindv6only says
+		closeAtEnd(t, fd)
+		if family == unix.AF_INET6 { // regardless of /proc/sys/net/ipv6/bindv6only
 			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
 		}
 	}
@@ -179,7 +182,7 @@ func listen(t testing.TB, ip string) (int, netip.AddrPort) {
 		err = unix.Bind(fd, sockaddr(addr))
 	}
 	if family == unix.AF_INET6 && (err == unix.EAFNOSUPPORT || err == unix.EADDRNOTAVAIL) {
-		t.Skip("no IPv6 here")
+		t.Skip("this machine has no IPv6")
 	}
 	if err == nil {
 		err = unix.Listen(fd, 4096)
@@ -197,7 +200,7 @@ func sockaddr(addr netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Addr: addr.Addr().As16(), Port: int(addr.Port())}
 }
 
-// local returns a socket's address, from the kernel by another way.
+// local returns the address of a socket, but not from /proc.
 func local(t testing.TB, fd int) netip.AddrPort {
 	t.Helper()
 	sa, err := unix.Getsockname(fd)
@@ -218,10 +221,10 @@ func dial(t testing.TB, addr netip.AddrPort) int {
 		family = unix.AF_INET6
 	}
 	fd := must[int](t)(unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
-	closing(t, fd)
+	closeAtEnd(t, fd)
 	for {
 		err := unix.Connect(fd, sockaddr(addr))
-		if err == nil || err == unix.EISCONN { // a signal came, and it went on
+		if err == nil || err == unix.EISCONN { // EISCONN: it completed after a signal
 			return fd
 		}
 		if err != unix.EINTR && err != unix.EALREADY {
@@ -240,13 +243,13 @@ func accept(t testing.TB, listener int) int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		closing(t, fd)
+		closeAtEnd(t, fd)
 		return fd
 	}
 }
 
-// socket returns the one TCP socket with these two addresses.
-func socket(t testing.TB, local, remote netip.AddrPort) (Socket, bool) {
+// findSocket returns the TCP socket with these two addresses.
+func findSocket(t testing.TB, local, remote netip.AddrPort) (Socket, bool) {
 	t.Helper()
 	for _, s := range must[[]Socket](t)(TCP()) {
 		if s.Local == local && s.Remote == remote {

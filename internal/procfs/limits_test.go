@@ -14,8 +14,8 @@ func TestMemory(t *testing.T) {
 		t.Errorf("got %+v, want 0 < Anon < RSS", before)
 	}
 	for _, n := range []int64{before.RSS, before.Anon} {
-		if n%int64(os.Getpagesize()) != 0 { // so the unit is right
-			t.Errorf("%d bytes are not whole pages", n)
+		if n%int64(os.Getpagesize()) != 0 { // detects a wrong unit
+			t.Errorf("got %d bytes, want a multiple of the page size", n)
 		}
 	}
 	const size, slack = 64 << 20, 16 << 20
@@ -26,7 +26,7 @@ func TestMemory(t *testing.T) {
 	during := must[Memory](t)(MemoryOf(os.Getpid()))
 	for name, grown := range map[string]int64{"RSS": during.RSS - before.RSS, "Anon": during.Anon - before.Anon} {
 		if grown < size-slack || grown > size+slack {
-			t.Errorf("%s has grown by %d, want about %d", name, grown, size)
+			t.Errorf("%s: grew by %d, want about %d", name, grown, size)
 		}
 	}
 	if err := unix.Munmap(m); err != nil {
@@ -34,7 +34,7 @@ func TestMemory(t *testing.T) {
 	}
 	after := must[Memory](t)(MemoryOf(os.Getpid()))
 	if after.Anon > during.Anon-size+slack {
-		t.Errorf("unmapped: %+v after %+v, want Anon down", after, during)
+		t.Errorf("after munmap: got %+v, want less Anon than before: %+v", after, during)
 	}
 }
 
@@ -44,15 +44,15 @@ func TestNOFILE(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := must[Limit](t)(NOFILE(os.Getpid())), (Limit{own.Cur, own.Max}); got != want {
-		t.Errorf("ours: got %+v, want %+v", got, want)
+		t.Errorf("this process: got %+v, want %+v", got, want)
 	}
-	cmd := child(t, "wait", executable(t))
+	cmd := startChild(t, "wait", executable(t))
 	set := unix.Rlimit{Cur: 33, Max: 44}
 	if err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_NOFILE, &set, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := must[Limit](t)(NOFILE(cmd.Process.Pid)), (Limit{33, 44}); got != want {
-		t.Errorf("child's: got %+v, want %+v", got, want)
+		t.Errorf("child: got %+v, want %+v", got, want)
 	}
 
 	text := "Limit     Soft Limit   Hard Limit   Units\n" +
@@ -63,6 +63,6 @@ func TestNOFILE(t *testing.T) {
 		t.Errorf("got %+v, %t; want %+v", got, ok, want)
 	}
 	if got, ok := parseLimit(text, "Max file size"); ok {
-		t.Errorf("a line that is not there: %+v", got)
+		t.Errorf("label that does not exist: got %+v", got)
 	}
 }

@@ -20,7 +20,7 @@ func TestParseStat(t *testing.T) {
 		{"plain", "nginx"},
 		{"blank", "tmux: server"},
 		{"closing and opening", "a) (b"},
-		{"looks like the rest", "x) R 9 9 9 (y"},
+		{"contains the fields after it", "x) R 9 9 9 (y"},
 		{"newline", "a\nb"},
 		{"empty", ""},
 	} {
@@ -41,27 +41,27 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestStat(t *testing.T) {
-	ticks := func() uint64 { // 100 a second, as in the file
+	ticks := func() uint64 { // 100 per second, as in /proc
 		var ts unix.Timespec
 		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 			t.Fatal(err)
 		}
 		return uint64(ts.Nano() / 1e7)
 	}
-	// The comm is the file's name: 15 bytes of it.
+	// The comm is the first 15 bytes of the file name.
 	program := filepath.Join(t.TempDir(), "a) R 1 (b and more")
 	if err := os.Symlink(executable(t), program); err != nil {
 		t.Fatal(err)
 	}
 	before := ticks()
-	cmd := child(t, "wait", program)
+	cmd := startChild(t, "wait", program)
 	after := ticks()
 
 	got := must[Process](t)(Stat(cmd.Process.Pid))
 	if got.StartTime < before || got.StartTime > after {
 		t.Errorf("StartTime %d, want between %d and %d", got.StartTime, before, after)
 	}
-	if got.Threads < 2 { // a Go process has several
+	if got.Threads < 2 { // a Go process always has several
 		t.Errorf("Threads %d, want 2 or more", got.Threads)
 	}
 	if got.State != 'S' && got.State != 'R' && got.State != 'D' {
@@ -81,18 +81,18 @@ func TestStat(t *testing.T) {
 
 	pids := must[[]int](t)(PIDs())
 	if !slices.IsSorted(pids) {
-		t.Errorf("PIDs are not in order: %v", pids)
+		t.Errorf("PIDs is not sorted: %v", pids)
 	}
 	for _, pid := range []int{os.Getpid(), cmd.Process.Pid} {
 		if !slices.Contains(pids, pid) {
-			t.Errorf("PIDs %v lack %d", pids, pid)
+			t.Errorf("PIDs %v does not contain %d", pids, pid)
 		}
 	}
 }
 
 func TestCmdline(t *testing.T) {
 	want := []string{executable(t), "", "two words", "-x", ""}
-	cmd := child(t, "wait", want[0], want[1:]...)
+	cmd := startChild(t, "wait", want[0], want[1:]...)
 	got := must[[]string](t)(Cmdline(cmd.Process.Pid))
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -100,23 +100,23 @@ func TestCmdline(t *testing.T) {
 }
 
 func TestDescendants(t *testing.T) {
-	cmd := child(t, "parent", executable(t))
+	cmd := startChild(t, "parent", executable(t))
 	below := must[[]int](t)(Descendants(cmd.Process.Pid))
 	if len(below) != 1 {
-		t.Fatalf("descendants of the child: %v, want one", below)
+		t.Fatalf("descendants of the child: got %v, want one", below)
 	}
 	ours := must[[]int](t)(Descendants(os.Getpid()))
 	if want := []int{cmd.Process.Pid, below[0]}; !slices.Equal(ours, want) {
-		t.Errorf("our descendants: %v, want %v", ours, want)
+		t.Errorf("our descendants: got %v, want %v", ours, want)
 	}
 	leaf := must[[]int](t)(Descendants(below[0]))
 	if len(leaf) != 0 {
-		t.Errorf("descendants of the grandchild: %v, want none", leaf)
+		t.Errorf("descendants of the grandchild: got %v, want none", leaf)
 	}
 }
 
-// everything asks each question about one process.
-var everything = map[string]func(pid int) error{
+// processQueries contains each function of the package that takes a PID alone.
+var processQueries = map[string]func(pid int) error{
 	"Stat":        func(pid int) error { _, err := Stat(pid); return err },
 	"Cmdline":     func(pid int) error { _, err := Cmdline(pid); return err },
 	"Descendants": func(pid int) error { _, err := Descendants(pid); return err },
@@ -148,55 +148,55 @@ var everything = map[string]func(pid int) error{
 }
 
 func TestExited(t *testing.T) {
-	cmd := child(t, "wait", executable(t))
+	cmd := startChild(t, "wait", executable(t))
 	pid := cmd.Process.Pid
-	file, err := os.Open(path(pid, "stat")) // while it is alive
+	file, err := os.Open(path(pid, "stat")) // before the process exits
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	for name, ask := range everything {
-		if err := ask(pid); err != nil {
+	for name, query := range processQueries {
+		if err := query(pid); err != nil {
 			t.Errorf("alive: %s: %v", name, err)
 		}
 	}
 
 	cmd.Process.Kill()
-	eventually(t, "a killed child is a zombie, which counts as one thread", func() bool {
+	eventually(t, "the killed child is a zombie with one thread", func() bool {
 		p := must[Process](t)(Stat(pid))
 		return p.State == 'Z' && p.Threads == 1
 	})
 	if args := must[[]string](t)(Cmdline(pid)); len(args) != 0 {
-		t.Errorf("zombie: Cmdline %q, want none", args)
+		t.Errorf("zombie: got Cmdline %q, want none", args)
 	}
 	if m := must[Memory](t)(MemoryOf(pid)); m != (Memory{}) {
-		t.Errorf("zombie: %+v, want no memory", m)
+		t.Errorf("zombie: got %+v, want no memory", m)
 	}
 
 	cmd.Wait()
-	for name, ask := range everything {
-		if err := ask(pid); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("reaped: %s: error %v, want fs.ErrNotExist", name, err)
+	for name, query := range processQueries {
+		if err := query(pid); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("reaped: %s: got error %v, want fs.ErrNotExist", name, err)
 		}
 	}
 	if _, err := Interests(pid, 3); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("reaped: Interests: error %v, want fs.ErrNotExist", err)
+		t.Errorf("reaped: Interests: got error %v, want fs.ErrNotExist", err)
 	}
-	// The other error of a dead process: opened in time, read too late.
+	// The other error of an exited process: see notExist.
 	_, err = io.ReadAll(file)
 	if !errors.Is(err, unix.ESRCH) {
-		t.Fatalf("reading a dead process: %v, want ESRCH", err)
+		t.Fatalf("read of an exited process: got error %v, want ESRCH", err)
 	}
 	if err := notExist(err); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("notExist: %v, want fs.ErrNotExist", err)
+		t.Errorf("notExist: got %v, want fs.ErrNotExist", err)
 	}
 }
 
-// Questions race with the death of the process that they are about: there is
-// an answer or one of the two documented errors, never another.
-func TestDying(t *testing.T) {
+// While a process exits, every function returns a result or one of the two
+// documented errors, and no other error.
+func TestExiting(t *testing.T) {
 	for range 5 {
-		cmd := child(t, "wait", executable(t))
+		cmd := startChild(t, "wait", executable(t))
 		reaped := make(chan struct{})
 		go func() {
 			cmd.Process.Kill()
@@ -209,19 +209,20 @@ func TestDying(t *testing.T) {
 				alive = false
 			default:
 			}
-			for name, ask := range everything {
-				err := ask(cmd.Process.Pid)
+			for name, query := range processQueries {
+				err := query(cmd.Process.Pid)
 				if err != nil && !errors.Is(err, fs.ErrNotExist) &&
 					!errors.Is(err, fs.ErrPermission) {
-					t.Fatalf("%s of a dying process: %v", name, err)
+					t.Fatalf("%s of an exiting process: %v", name, err)
 				}
 			}
 		}
 	}
 }
 
-// Threads end and descriptors are closed between the list and its entries.
-func TestVanishing(t *testing.T) {
+// Threads that exit and descriptors that are closed between the reading of the
+// list and of its entries cause no error.
+func TestListChangesWhileRead(t *testing.T) {
 	stop := make(chan struct{})
 	var churning sync.WaitGroup
 	defer churning.Wait()
@@ -248,17 +249,17 @@ func TestVanishing(t *testing.T) {
 	churn(func() {
 		ended := make(chan struct{})
 		go func() {
-			runtime.LockOSThread() // and the thread ends with the goroutine
+			runtime.LockOSThread() // never unlocked, so the thread exits with the goroutine
 			close(ended)
 		}()
 		<-ended
 	})
 	for range 300 {
-		for name, ask := range everything {
+		for name, query := range processQueries {
 			if name == "Descendants" {
-				continue // which asks about others
+				continue // it reads other processes, too
 			}
-			if err := ask(os.Getpid()); err != nil {
+			if err := query(os.Getpid()); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}

@@ -31,7 +31,7 @@ func TestParseSyscall(t *testing.T) {
 			t.Errorf("%q: got %+v, %v; want %+v", tt.text, got, err, tt.want)
 		}
 		if got.String() != tt.string {
-			t.Errorf("%q: String %q, want %q", tt.text, got, tt.string)
+			t.Errorf("%q: got String %q, want %q", tt.text, got, tt.string)
 		}
 	}
 	for _, bad := range []string{"", "walking", "0 0x0", "x 0x0 0x0 0x0 0x0 0x0 0x0 0x1 0x2"} {
@@ -40,11 +40,11 @@ func TestParseSyscall(t *testing.T) {
 		}
 	}
 	if s := (Syscall{}).String(); s != "unknown" {
-		t.Errorf("zero value: %q, want unknown", s)
+		t.Errorf("zero value: got %q, want unknown", s)
 	}
 }
 
-// The names are the constants' names: the tables have no slip of the pen.
+// Every name in the tables matches the name of its constant.
 func TestSyscallNames(t *testing.T) {
 	for _, file := range []string{"syscall.go", "syscall_amd64.go"} {
 		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
@@ -64,7 +64,7 @@ func TestSyscallNames(t *testing.T) {
 			rows++
 			want := strconv.Quote(strings.ToLower(strings.TrimPrefix(constant.Sel.Name, "SYS_")))
 			if got := row.Value.(*ast.BasicLit).Value; got != want {
-				t.Errorf("%s: %s is called %s, want %s", file, constant.Sel.Name, got, want)
+				t.Errorf("%s: the name of %s is %s, want %s", file, constant.Sel.Name, got, want)
 			}
 			return true
 		})
@@ -73,6 +73,6 @@ func TestSyscallNames(t *testing.T) {
 		}
 	}
 	if runtime.GOARCH == "amd64" && syscallNames[232] != "epoll_wait" {
-		t.Errorf("amd64: 232 is %q, want epoll_wait", syscallNames[232])
+		t.Errorf("amd64: the name of 232 is %q, want epoll_wait", syscallNames[232])
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func TestParseTCP(t *testing.T) {
-	// Addresses are words of this machine: write them as its kernel would.
+	// hex prints an address as the kernel of this machine does.
 	hex := func(ip string) string {
 		b := netip.MustParseAddr(ip).AsSlice()
 		text := ""
@@ -26,7 +26,7 @@ func TestParseTCP(t *testing.T) {
 		return text
 	}
 	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 && hex("127.0.0.1") != "0100007F" {
-		t.Fatalf("127.0.0.1 is %s", hex("127.0.0.1"))
+		t.Fatalf("127.0.0.1: got %s, want 0100007F", hex("127.0.0.1"))
 	}
 	for _, tt := range []struct{ name, local, remote, wantLocal, wantRemote string }{
 		{"IPv4", "127.0.0.1", "10.1.2.3", "127.0.0.1:6379", "10.1.2.3:50000"},
@@ -36,8 +36,8 @@ func TestParseTCP(t *testing.T) {
 		{"any IPv6", "::", "::", "[::]:6379", "[::]:50000"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			// The first field is wider from the 10,000th socket on, and the
-			// UID from the 100,000th user on.
+			// The first field is wider for socket numbers from 10,000 on, and
+			// the UID for numbers from 100,000 on.
 			text := "  sl  local_address …\n" + "12345: " + hex(tt.local) + ":18EB " + hex(tt.remote) +
 				":C350 08 0000001F:0010FFFF 00:00000000 00000000 1234567        0 987654321 1 0000000000000000 20 4 30 10 -1\n"
 			got, err := parseTCP(nil, "test", strings.NewReader(text))
@@ -61,7 +61,7 @@ func TestParseTCP(t *testing.T) {
 		}
 	}
 	if got, err := parseTCP(nil, "test", strings.NewReader("headings\n")); err != nil || len(got) != 0 {
-		t.Errorf("no sockets: got %+v, %v", got, err)
+		t.Errorf("no sockets: got %+v, %v; want nothing", got, err)
 	}
 }
 
@@ -77,7 +77,8 @@ func TestStateString(t *testing.T) {
 	}
 }
 
-// The life of a connection, over IPv4, IPv6, and IPv4 to an IPv6 socket.
+// TCP and Connection describe a connection correctly from its start to its end,
+// over IPv4, over IPv6, and over IPv4 to an IPv6 socket.
 func TestTCP(t *testing.T) {
 	for _, tt := range []struct{ name, listen, dial, remote string }{
 		{"IPv4", "127.0.0.1", "127.0.0.1", "0.0.0.0"},
@@ -91,71 +92,73 @@ func TestTCP(t *testing.T) {
 func testTCP(t *testing.T, listenIP, dialIP, anyIP string) {
 	listener, listening := listen(t, listenIP)
 	addr := netip.AddrPortFrom(netip.MustParseAddr(dialIP), listening.Port())
-	nobody := netip.AddrPortFrom(netip.MustParseAddr(anyIP), 0)
+	unconnected := netip.AddrPortFrom(netip.MustParseAddr(anyIP), 0)
 	get := func(local, remote netip.AddrPort) Socket {
 		t.Helper()
-		s, found := socket(t, local, remote)
-		if !found {
-			t.Fatalf("no socket %v - %v", local, remote)
-		}
-		if remote != nobody {
-			same, found, err := Connection(local, remote)
-			if again, _ := socket(t, local, remote); again != s {
-				return again // it is changing
+		var s Socket
+		// TCP may miss a socket that changes its state at that moment.
+		eventually(t, fmt.Sprintf("TCP contains %v - %v", local, remote), func() (found bool) {
+			s, found = findSocket(t, local, remote)
+			return found
+		})
+		if remote != unconnected {
+			fromDiag, found, err := Connection(local, remote)
+			if later, _ := findSocket(t, local, remote); later != s {
+				return later // it is changing, so the two cannot be compared
 			}
-			if same != s || !found || err != nil {
-				t.Errorf("sock_diag(7) says %+v, %v, %v, and /proc %+v", same, found, err, s)
+			if fromDiag != s || !found || err != nil {
+				t.Errorf("sock_diag(7): got %+v, %v, %v; want %+v as in /proc", fromDiag, found, err, s)
 			}
 		}
 		return s
 	}
 	inode := func(fd int) uint64 {
 		t.Helper()
-		fdInfo, _ := descriptor(t, fd)
+		fdInfo, _ := findDescriptor(t, fd)
 		if fdInfo.Inode == 0 {
-			t.Fatalf("descriptor %d: %+v, want a socket", fd, fdInfo)
+			t.Fatalf("descriptor %d: got %+v, want a socket", fd, fdInfo)
 		}
 		return fdInfo.Inode
 	}
 
 	if s, found, err := Connection(addr, netip.AddrPortFrom(addr.Addr(), 1)); found || err != nil {
-		t.Errorf("nobody is connected: got %+v, %v, %v", s, found, err)
+		t.Errorf("no such connection: got %+v, %v, %v; want nothing", s, found, err)
 	}
 	if s, found, err := Connection(netip.AddrPortFrom(addr.Addr(), 1), addr); found || err != nil {
-		t.Errorf("nobody is there: got %+v, %v, %v", s, found, err)
+		t.Errorf("no such local port: got %+v, %v, %v; want nothing", s, found, err)
 	}
-	want := Socket{Local: listening, Remote: nobody, State: TCPListen, Inode: inode(listener), UID: os.Getuid()}
-	if got := get(listening, nobody); got != want {
+	want := Socket{Local: listening, Remote: unconnected, State: TCPListen, Inode: inode(listener), UID: os.Getuid()}
+	if got := get(listening, unconnected); got != want {
 		t.Errorf("listener: got %+v, want %+v", got, want)
 	}
 
-	// Connected, not accepted: two wait, and they have no inode.
+	// Two connections that are not accepted yet have no inode.
 	client := dial(t, addr)
 	second := dial(t, addr)
-	eventually(t, "two connections wait", func() bool { return get(listening, nobody).RxQueue == 2 })
+	eventually(t, "two connections wait for accept", func() bool { return get(listening, unconnected).RxQueue == 2 })
 	near := local(t, client)
 	if got := get(addr, near); got.State != TCPEstablished || got.Inode != 0 {
-		t.Errorf("not accepted: %+v, want ESTABLISHED without inode", got)
+		t.Errorf("not accepted: got %+v, want ESTABLISHED and inode 0", got)
 	}
 	if got := get(near, addr); got.State != TCPEstablished || got.Inode != inode(client) || got.UID != os.Getuid() {
-		t.Errorf("client: %+v, want ESTABLISHED, inode %d, UID %d", got, inode(client), os.Getuid())
+		t.Errorf("client: got %+v, want ESTABLISHED, inode %d, UID %d", got, inode(client), os.Getuid())
 	}
 
 	server := accept(t, listener)
-	if got := get(listening, nobody); got.RxQueue != 1 {
-		t.Errorf("one accepted: %d wait, want 1", got.RxQueue)
+	if got := get(listening, unconnected); got.RxQueue != 1 {
+		t.Errorf("one accepted: got RxQueue %d, want 1", got.RxQueue)
 	}
 	if got := get(addr, near); got.Inode != inode(server) {
-		t.Errorf("accepted: inode %d, want %d", got.Inode, inode(server))
+		t.Errorf("accepted: got inode %d, want %d", got.Inode, inode(server))
 	}
 
-	// The client writes until nothing fits any more; the server reads nothing.
+	// The client writes until its buffer is full. The server does not read.
 	if err := unix.SetNonblock(client, true); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 1<<20)
 	var sent, read int
-	eventually(t, "bytes are unread here and unsent there", func() bool {
+	eventually(t, "some bytes are unread by the server and some unsent by the client", func() bool {
 		for {
 			n, err := unix.Write(client, buf)
 			if err != nil {
@@ -180,38 +183,38 @@ func testTCP(t *testing.T, listenIP, dialIP, anyIP string) {
 		read += n
 	}
 
-	// All is read. The client's FIN counts as one byte until that is, too.
+	// The server has read everything. The FIN counts as one byte until read too.
 	if got := get(addr, near); got.RxQueue != 0 {
-		t.Errorf("all read: RxQueue %d, want 0", got.RxQueue)
+		t.Errorf("all read: got RxQueue %d, want 0", got.RxQueue)
 	}
 	if err := unix.Shutdown(client, unix.SHUT_WR); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the FIN has come", func() bool { return get(addr, near).State == TCPCloseWait })
+	eventually(t, "the FIN has arrived", func() bool { return get(addr, near).State == TCPCloseWait })
 	if got := get(addr, near); got.RxQueue != 1 {
-		t.Errorf("FIN not read: RxQueue %d, want 1", got.RxQueue)
+		t.Errorf("FIN not read: got RxQueue %d, want 1", got.RxQueue)
 	}
 	if n, err := unix.Read(server, buf); n != 0 || err != nil {
-		t.Errorf("read gave %d, %v; want end of file", n, err)
+		t.Errorf("read returned %d, %v; want 0 at the end of the stream", n, err)
 	}
 	if got := get(addr, near); got.RxQueue != 0 {
-		t.Errorf("FIN read: RxQueue %d, want 0", got.RxQueue)
+		t.Errorf("FIN read: got RxQueue %d, want 0", got.RxQueue)
 	}
 	eventually(t, "the FIN is acknowledged", func() bool {
 		got := get(near, addr)
 		return got.State == TCPFinWait2 && got.TxQueue == 0
 	})
 
-	// The end that closes first is left in TIME_WAIT, without owner.
+	// The end that closed first remains in TIME_WAIT without a descriptor.
 	if err := unix.Shutdown(server, unix.SHUT_RDWR); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "TIME_WAIT without inode", func() bool {
+	eventually(t, "the client is in TIME_WAIT with inode 0", func() bool {
 		got := get(near, addr)
 		return got.State == TCPTimeWait && got.Inode == 0
 	})
-	if got, found := socket(t, local(t, second), addr); !found || got.State != TCPEstablished {
-		t.Errorf("the other connection: %+v, %t; want ESTABLISHED", got, found)
+	if got, found := findSocket(t, local(t, second), addr); !found || got.State != TCPEstablished {
+		t.Errorf("the other connection: got %+v, %t; want ESTABLISHED", got, found)
 	}
 }
 
@@ -219,9 +222,9 @@ func TestTCPOf(t *testing.T) {
 	_, addr := listen(t, "127.0.0.1")
 	listens := func(s Socket) bool { return s.Local == addr && s.State == TCPListen }
 	if got := must[[]Socket](t)(TCPOf(os.Getpid())); !slices.ContainsFunc(got, listens) {
-		t.Errorf("of this process: no listener on %v among %d sockets", addr, len(got))
+		t.Errorf("this process: no listener on %v among %d sockets", addr, len(got))
 	}
 	if _, err := TCPOf(math.MaxInt32); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("of nobody: %v, want fs.ErrNotExist", err)
+		t.Errorf("process that does not exist: got error %v, want fs.ErrNotExist", err)
 	}
 }
