@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the kernel says of sockets when it is asked in the way that ss(8) does,
-// sock_diag(7): for some of them, or for a single one. /proc has only all of
-// them, whose number is the time that it takes. A sandbox may forbid to ask; then
-// see [TCP].
+// This file asks the kernel about sockets through sock_diag(7), as ss(8) does.
+// sock_diag can select sockets or look up a single one, whereas /proc always
+// lists all of them, which takes time in proportion to their number. A sandbox
+// may forbid sock_diag; [TCP] works without it.
 
-// A Listener is a TCP socket that listens.
+// A Listener is a listening TCP socket.
 type Listener struct {
 	Socket
 
@@ -24,12 +24,12 @@ type Listener struct {
 	Backlog int
 }
 
-// Listeners returns the TCP sockets of our network namespace that listen, by
-// sock_diag(7): what [TCP] knows of them leaves the backlog out.
+// Listeners returns the listening TCP sockets of our network namespace. It uses
+// sock_diag(7), because the files that [TCP] reads do not contain the backlog.
 func Listeners() ([]Listener, error) {
 	var all []Listener
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		found, err := ask(request{family: family, states: 1 << TCPListen})
+		found, err := query(request{family: family, states: 1 << TCPListen})
 		if err != nil {
 			return nil, err
 		}
@@ -40,15 +40,15 @@ func Listeners() ([]Listener, error) {
 	return all, nil
 }
 
-// Connection finds a connection of our network namespace by its addresses, and
-// tells whether it is there, by sock_diag(7). The other end, if it is ours, has
-// them the other way round.
+// Connection looks up a connection of our network namespace by its addresses
+// with sock_diag(7) and reports whether it exists. If the other end is in this
+// namespace, too, it is a socket of its own, with local and remote swapped.
 func Connection(local, remote netip.AddrPort) (s Socket, found bool, err error) {
 	family := byte(unix.AF_INET)
 	if local.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	answers, err := ask(request{family: family, local: local, remote: remote})
+	answers, err := query(request{family: family, local: local, remote: remote})
 	if errors.Is(err, unix.ENOENT) {
 		return s, false, nil
 	}
@@ -57,19 +57,22 @@ func Connection(local, remote netip.AddrPort) (s Socket, found bool, err error) 
 	}
 	s = answers[0].Socket
 	s.TxQueue = answers[0].wqueue
-	// For want of a connection the kernel finds who listens at local.
+	// If there is no such connection, the kernel returns the socket that
+	// listens at local.
 	return s, s.State != TCPListen, nil
 }
 
-// A request is for all sockets in some states, or for one connection.
+// A request asks for one connection, or, if local is not set, for all sockets
+// in some states.
 type request struct {
 	family        byte
-	states        uint32 // a bit for each
+	states        uint32 // bit 1<<State for each wanted state
 	local, remote netip.AddrPort
 }
 
-// bytes is a struct nlmsghdr with a struct inet_diag_req_v2. What is in network
-// byte order is the addresses: idiag_sport, idiag_dport, idiag_src and idiag_dst.
+// bytes returns a struct nlmsghdr followed by a struct inet_diag_req_v2. Only
+// the ports and addresses are in network byte order: idiag_sport, idiag_dport,
+// idiag_src and idiag_dst.
 func (r request) bytes() []byte {
 	const header, size = unix.NLMSG_HDRLEN, unix.NLMSG_HDRLEN + 56
 	p := make([]byte, size)
@@ -87,12 +90,13 @@ func (r request) bytes() []byte {
 	binary.BigEndian.PutUint16(id[2:], r.remote.Port())
 	copy(id[4:], r.local.Addr().AsSlice())
 	copy(id[20:], r.remote.Addr().AsSlice())
-	binary.NativeEndian.PutUint64(id[40:], 1<<64-1) // INET_DIAG_NOCOOKIE, twice
+	binary.NativeEndian.PutUint64(id[40:], 1<<64-1) // INET_DIAG_NOCOOKIE in both words of idiag_cookie
 	return p
 }
 
-// ask reads answers until the one that says done; or one, if there is only one.
-func ask(r request) ([]answer, error) {
+// query sends a request and reads the answers: one for a single connection,
+// otherwise all of them up to NLMSG_DONE.
+func query(r request) ([]answer, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, os.NewSyscallError("socket(AF_NETLINK)", err)
@@ -102,7 +106,7 @@ func ask(r request) ([]answer, error) {
 		return nil, os.NewSyscallError("sendto(AF_NETLINK)", err)
 	}
 	var all []answer
-	for buf := make([]byte, 32<<10); ; { // the kernel's largest piece, but for older ones: 16 KiB
+	for buf := make([]byte, 32<<10); ; { // the kernel sends at most 32 KiB at a time
 		n, err := unix.Read(fd, buf)
 		if err == unix.EINTR {
 			continue
@@ -127,13 +131,15 @@ func ask(r request) ([]answer, error) {
 	}
 }
 
-// An answer is a socket. What wqueue means depends on its state.
+// An answer describes one socket. wqueue is idiag_wqueue: the backlog of a
+// listening socket, and the unacknowledged bytes of a connection.
 type answer struct {
 	Socket
 	wqueue int
 }
 
-// readAnswer reads a struct inet_diag_msg, whose addresses are as in a request.
+// readAnswer parses a struct inet_diag_msg. As in a request, only its ports and
+// addresses are in network byte order.
 func readAnswer(m syscall.NetlinkMessage) (a answer, done bool, err error) {
 	switch {
 	case m.Header.Type == unix.NLMSG_DONE:

@@ -13,16 +13,17 @@ import (
 // Interest is one entry of an epoll instance's interest list: epoll(7).
 type Interest struct {
 	// FD is the number under which the descriptor was registered. The entry
-	// is for the open file behind it: while a duplicate keeps that open, the
-	// entry stays, though the number be closed or mean something else by now
+	// belongs to the open file behind that number. While a duplicate keeps the
+	// file open, the entry stays, even if the number has been closed or reused
 	// (epoll(7), "Questions and answers").
 	FD int
 
 	Events Events
 	Data   uint64 // epoll_event(3type): what the program gets back with an event
 
-	// Inode is the open file's. If it is not that of the [FD] with this
-	// number, the number has been reused. 0 on kernels that do not tell.
+	// Inode is the inode of the open file. If the descriptor FD has another
+	// inode now, see [Inode], the number has been reused. It is 0 on kernels
+	// that do not report it.
 	Inode uint64
 }
 
@@ -51,8 +52,8 @@ var eventNames = []struct {
 }
 
 // String returns the names of the bits, as in "EPOLLIN|EPOLLRDHUP|EPOLLET",
-// with what has no name in hexadecimal at the end, and "0" for none. It hides
-// nothing: see [Events.Asked].
+// followed by the bits without a name in hexadecimal. An empty mask is "0". It
+// includes the bits that the kernel has added: see [Events.Asked].
 func (e Events) String() string {
 	var names []string
 	for _, n := range eventNames {
@@ -70,24 +71,26 @@ func (e Events) String() string {
 	return strings.Join(names, "|")
 }
 
-// Asked returns the mask without EPOLLERR and EPOLLHUP. The kernel adds these
-// two to every mask that it is given, since it always reports them
-// (epoll_ctl(2)), so nobody can tell whether the program asked for them too.
+// Asked returns the events that the program asked for: the mask without
+// EPOLLERR and EPOLLHUP. The kernel always reports these two (epoll_ctl(2)) and
+// adds them to every mask, so the mask does not show whether the program asked
+// for them, too.
 //
-// An EPOLLONESHOT entry that has fired has lost all but its flags: it is
-// EPOLLONESHOT alone, or with EPOLLET, until EPOLL_CTL_MOD arms it again.
+// An EPOLLONESHOT entry that has fired keeps only its flags, EPOLLONESHOT and
+// possibly EPOLLET, until EPOLL_CTL_MOD arms it again.
 func (e Events) Asked() Events {
 	return e &^ (unix.EPOLLERR | unix.EPOLLHUP)
 }
 
 // Interests returns the interest list of the epoll instance behind descriptor
-// epfd of a process, by number: proc(5), /proc/pid/fdinfo, the lines with
-// "tfd:". It is an error if epfd is something else. The kernel locks the
-// instance while it writes the list, so with many thousands of entries do not
-// ask all the time.
+// epfd of a process, sorted by FD: proc(5), /proc/pid/fdinfo, the lines with
+// "tfd:". It returns an error if epfd is not an epoll instance. The kernel locks
+// the instance while it writes the list, so calling this often slows down a
+// process with many thousands of entries.
 func Interests(pid, epfd int) ([]Interest, error) {
 	name := path(pid, "fdinfo/"+strconv.Itoa(epfd))
-	// An empty list looks like the fdinfo of anything else.
+	// The kind must be checked first, because the fdinfo of an empty instance
+	// looks like that of any other file.
 	target, err := readFDLink(pid, epfd)
 	if err != nil {
 		return nil, err
@@ -110,21 +113,21 @@ func Interests(pid, epfd int) ([]Interest, error) {
 		}
 		list = append(list, interest)
 	}
-	// The kernel's order is that of addresses: good for nobody.
+	// The kernel sorts the entries by memory address, which means nothing here.
 	slices.SortFunc(list, func(a, b Interest) int {
 		return cmp.Or(cmp.Compare(a.FD, b.FD), cmp.Compare(a.Inode, b.Inode))
 	})
 	return list, nil
 }
 
-// parseInterest reads a line like
+// parseInterest parses a line such as
 //
 //	tfd:        7 events: 8000201d data:        100000007  pos:0 ino:5e2 sdev:8
 //
-// where tfd and pos are decimal and the rest is hexadecimal; pos may be missing
-// with all that follows.
+// where tfd and pos are decimal and all others are hexadecimal. Older kernels
+// leave out pos and everything after it.
 func parseInterest(line string) (Interest, error) {
-	// Let the blanks before a number not matter: key and number alternate.
+	// Blanks after the colon vary. With one added, key and number alternate.
 	fields := strings.Fields(strings.ReplaceAll(line, ":", ": "))
 	var i Interest
 	for ; len(fields) >= 2; fields = fields[2:] {
@@ -133,7 +136,7 @@ func parseInterest(line string) (Interest, error) {
 			base = 10
 		}
 		if fields[0] == "pos:" {
-			continue // decimal, signed, and of no use here
+			continue // decimal and signed, and not needed
 		}
 		n, err := strconv.ParseUint(fields[1], base, 64)
 		if err != nil {

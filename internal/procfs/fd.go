@@ -16,29 +16,29 @@ import (
 type FD struct {
 	Num    int
 	Kind   Kind
-	Target string // what readlink(2) says: a path, "socket:[4711]", …
-	Inode  uint64 // of a socket or a pipe, 0 for the rest
+	Target string // what readlink(2) returns: a path, "socket:[4711]", …
+	Inode  uint64 // of a socket or a pipe, otherwise 0
 
-	// Flags has the O_ bits of open(2) as the kernel keeps them: access mode
-	// and status flags, which all duplicates of the descriptor share, and
-	// O_CLOEXEC, which is this number's own.
+	// Flags holds the O_ bits of open(2) as the kernel keeps them: the access
+	// mode and the status flags, which all duplicates of the descriptor share,
+	// and O_CLOEXEC, which belongs to this descriptor alone.
 	Flags int
 }
 
-// Nonblock says whether O_NONBLOCK is set: read(2) and the like give EAGAIN
-// instead of waiting.
+// Nonblock reports whether O_NONBLOCK is set, so that calls such as read(2) fail
+// with EAGAIN instead of blocking.
 func (f FD) Nonblock() bool {
 	return f.Flags&unix.O_NONBLOCK != 0
 }
 
-// Kind says what a descriptor stands for. There are more kinds than constants:
-// whatever X the kernel calls anon_inode:[X], as "io_uring" or "pidfd", and
-// the namespaces of namespaces(7), as "net".
+// Kind is the type of file that a descriptor refers to. There are more kinds
+// than constants: any X that the kernel calls anon_inode:[X], such as "io_uring"
+// or "pidfd", and the namespaces of namespaces(7), such as "net".
 type Kind string
 
 const (
 	KindSocket    Kind = "socket"
-	KindPipe      Kind = "pipe" // pipe(7), a named one (fifo(7)) too
+	KindPipe      Kind = "pipe" // pipe(7), including named pipes, fifo(7)
 	KindEventpoll Kind = "eventpoll"
 	KindEventfd   Kind = "eventfd"
 	KindTimerfd   Kind = "timerfd"
@@ -46,11 +46,11 @@ const (
 	KindInotify   Kind = "inotify"
 	KindFile      Kind = "file"
 	KindDirectory Kind = "directory"
-	KindDevice    Kind = "device" // terminals and /dev/null are devices
+	KindDevice    Kind = "device" // for example a terminal or /dev/null
 )
 
-// FDs returns the open descriptors of a process, by number. One that is closed
-// meanwhile is left out.
+// FDs returns the open descriptors of a process, sorted by number. It leaves out
+// a descriptor that is closed while the list is read.
 func FDs(pid int) ([]FD, error) {
 	var fds []FD
 	err := eachFD(pid, func(num int, target string) error {
@@ -73,9 +73,9 @@ func FDs(pid int) ([]FD, error) {
 	return fds, nil
 }
 
-// Inode returns the inode of whatever file a descriptor stands for: what
-// [Interest] has of the file that was registered. (That of an [FD] is 0 unless
-// it is a socket's or a pipe's.)
+// Inode returns the inode of the file that a descriptor refers to, whatever its
+// kind. Compare it with the Inode of an [Interest]. (The Inode of an [FD] is set
+// for sockets and pipes only.)
 func Inode(pid, num int) (uint64, error) {
 	name := path(pid, "fd/"+strconv.Itoa(num))
 	var st unix.Stat_t
@@ -85,10 +85,10 @@ func Inode(pid, num int) (uint64, error) {
 	return st.Ino, nil
 }
 
-// Protocol returns what a socket speaks, in the kernel's words: "TCP", "TCPv6",
-// "UDP", "UNIX", "UNIX-STREAM", "NETLINK". The kernel tells it as the extended
-// attribute (xattr(7)) system.sockprotoname. It is an error if the descriptor
-// is something else.
+// Protocol returns the protocol of a socket under its name in the kernel: "TCP",
+// "TCPv6", "UDP", "UNIX", "UNIX-STREAM", "NETLINK". The kernel offers it as the
+// extended attribute (xattr(7)) system.sockprotoname. Protocol returns an error
+// if the descriptor is not a socket.
 func Protocol(pid, num int) (string, error) {
 	name := path(pid, "fd/"+strconv.Itoa(num))
 	buf := make([]byte, 64)
@@ -99,30 +99,30 @@ func Protocol(pid, num int) (string, error) {
 	return unix.ByteSliceToString(buf[:n]), nil
 }
 
-// FDCount returns how many descriptors a process has open. It is far cheaper
+// FDCount returns the number of open descriptors of a process. It is far cheaper
 // than [FDs] and needs less permission.
 //
-// (Since Linux 6.2 stat(2) of the directory gives a number in st_size, cheaper
-// still, but a wrong one: a thread that sleeps in accept(2) has taken the
-// number that the new descriptor will have, and it is counted already.)
+// (Since Linux 6.2 stat(2) of the directory reports a count in st_size. That is
+// cheaper still, but wrong: a thread that sleeps in accept(2) has already
+// reserved the number of the new descriptor, and st_size includes it.)
 func FDCount(pid int) (int, error) {
 	nums, err := numbers(path(pid, "fd"))
 	if err != nil {
 		return 0, err
 	}
 	if pid == os.Getpid() {
-		return len(nums) - 1, nil // the directory itself was open, too
+		return len(nums) - 1, nil // without the one that read the directory
 	}
 	return len(nums), nil
 }
 
-// Owner is a descriptor of some process.
+// Owner is a descriptor in a process.
 type Owner struct{ PID, FD int }
 
-// Owners returns which descriptors stand for each of these sockets, which it
-// knows by inode: those of [Socket] and [FD]. Several may: fork(2) and dup(2)
-// copy descriptors. A socket that only processes of other users have open is
-// not in the map, since we may not look there.
+// Owners returns the descriptors that refer to each of some sockets, by inode:
+// the Inode of [Socket] and [FD]. One socket may have several, since fork(2) and
+// dup(2) copy descriptors. A socket is missing from the map if only processes of
+// other users have it open, because we may not read their descriptors.
 func Owners(inodes ...uint64) (map[uint64][]Owner, error) {
 	owners := make(map[uint64][]Owner)
 	if len(inodes) == 0 {
@@ -154,9 +154,9 @@ func Owners(inodes ...uint64) (map[uint64][]Owner, error) {
 	return owners, nil
 }
 
-// eachFD calls f for every descriptor, in order, with its link's text. In our
-// own process it leaves out the descriptor that reads the directory: that one
-// is closed before the first readlink(2).
+// eachFD calls f for every descriptor, in ascending order, with the text of its
+// link. In our own process the descriptor that read the directory is left out,
+// because it is closed before the first readlink(2).
 func eachFD(pid int, f func(num int, target string) error) error {
 	nums, err := numbers(path(pid, "fd"))
 	if err != nil {
@@ -182,8 +182,9 @@ func readFDLink(pid, num int) (string, error) {
 	return target, notExist(err)
 }
 
-// kind reads a link's text: "anon_inode:[eventpoll]", "anon_inode:inotify",
-// "socket:[4711]", or a path. For a path, the file must say what it is.
+// kind derives the kind and the inode from the text of a link, such as
+// "anon_inode:[eventpoll]", "anon_inode:inotify" or "socket:[4711]". If the text
+// is a path, stat(2) decides.
 func kind(pid, num int, target string) (Kind, uint64) {
 	if name, ok := strings.CutPrefix(target, "anon_inode:"); ok {
 		return Kind(strings.Trim(name, "[]")), 0
@@ -197,7 +198,7 @@ func kind(pid, num int, target string) (Kind, uint64) {
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(path(pid, "fd/"+strconv.Itoa(num)), &st); err != nil {
-		return KindFile, 0 // closed meanwhile, or on a file system that is gone
+		return KindFile, 0 // closed by now, or its file system is gone
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -210,12 +211,12 @@ func kind(pid, num int, target string) (Kind, uint64) {
 	return KindFile, 0
 }
 
-// cutInode takes "socket:[4711]" apart.
+// cutInode splits "socket:[4711]" into its name and its inode.
 func cutInode(target string) (name string, inode uint64, ok bool) {
 	name, rest, _ := strings.Cut(target, ":[")
 	digits, closed := strings.CutSuffix(rest, "]")
 	if !closed || strings.HasPrefix(name, "/") {
-		return "", 0, false // "/tmp/a:[1]" is a path like any other
+		return "", 0, false // "/tmp/a:[1]" is a path
 	}
 	inode, err := strconv.ParseUint(digits, 10, 64)
 	return name, inode, err == nil
@@ -236,8 +237,8 @@ func fdFlags(pid, num int) (int, error) {
 	return int(flags), nil
 }
 
-// Listening returns a process that listens on this TCP address, or on its port
-// at all addresses, and 0 if there is none that we may see.
+// Listening returns the PID of a process that listens on this TCP address, or on
+// its port at all addresses. It returns 0 if no process that we may inspect does.
 func Listening(addr netip.AddrPort) (pid int, err error) {
 	sockets, err := TCP()
 	if err != nil {

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// Memory is what a process has in RAM, in bytes: proc(5), /proc/pid/status,
-// which calls it inaccurate. The kernel adds up in batches, per thread or per
-// CPU: some hundred KiB may be missing, more where there are many.
-// All are 0 for a zombie and a kernel thread.
+// Memory is the amount of RAM that a process uses, in bytes: proc(5),
+// /proc/pid/status, which calls these values inaccurate. The kernel counts in
+// batches per thread or per CPU, so several hundred KiB may be missing, and more
+// with many threads or CPUs. All values are 0 for a zombie and a kernel thread.
 type Memory struct {
 	RSS  int64 // VmRSS: anonymous memory, mapped files and shared memory
-	Anon int64 // RssAnon: what it has allocated itself
+	Anon int64 // RssAnon: anonymous memory alone, such as heap and stacks
 }
 
 // MemoryOf returns the memory of a process.
@@ -28,7 +28,7 @@ func MemoryOf(pid int) (Memory, error) {
 	} {
 		kilobytes, found := value(text, key)
 		if !found {
-			continue // no memory, no line
+			continue // a process without memory has no such line
 		}
 		n, err := strconv.ParseInt(strings.TrimSuffix(kilobytes, " kB"), 10, 64)
 		if err != nil {
@@ -39,11 +39,11 @@ func MemoryOf(pid int) (Memory, error) {
 	return m, nil
 }
 
-// Limit is a resource limit: getrlimit(2). "Unlimited" is math.MaxUint64.
+// Limit is a resource limit: getrlimit(2). math.MaxUint64 means unlimited.
 type Limit struct{ Soft, Hard uint64 }
 
-// NOFILE returns the limit RLIMIT_NOFILE of a process: one more than the
-// largest descriptor number that it may have. See proc(5), /proc/pid/limits.
+// NOFILE returns the RLIMIT_NOFILE of a process: one more than the largest
+// descriptor number that it may use. See proc(5), /proc/pid/limits.
 func NOFILE(pid int) (Limit, error) {
 	name := path(pid, "limits")
 	text, err := read(name)
@@ -57,7 +57,7 @@ func NOFILE(pid int) (Limit, error) {
 	return limit, nil
 }
 
-// parseLimit finds the line with a label, soft limit and hard limit.
+// parseLimit returns the two limits on the line that begins with label.
 func parseLimit(text, label string) (Limit, bool) {
 	for line := range strings.Lines(text) {
 		rest, found := strings.CutPrefix(line, label+" ")

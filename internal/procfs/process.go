@@ -8,34 +8,34 @@ import (
 	"strings"
 )
 
-// Process is what proc(5), /proc/pid/stat, tells of a process.
+// Process describes a process as /proc/pid/stat does: proc(5).
 type Process struct {
 	PID  int
-	PPID int // its parent
+	PPID int // of its parent
 
 	// Name is the "comm": the first 15 bytes of the program's file name, or
-	// what prctl(2) PR_SET_NAME made of it. Any byte may be in it.
+	// the name set by prctl(2) PR_SET_NAME. It may contain any byte but NUL.
 	Name string
 
-	// State of the first thread, as one letter: R running, S sleeping, D in
+	// State is the state of the first thread: R running, S sleeping, D in
 	// an uninterruptible sleep, T stopped, t stopped by a tracer, Z zombie.
 	State byte
 
 	Threads int // 1 for a zombie
 
 	// StartTime is in clock ticks since boot: sysconf(3) _SC_CLK_TCK, which
-	// is 100 a second. PID and StartTime together name one process; a PID
-	// alone may be given to another one later.
+	// is 100 per second. PID and StartTime together identify one process,
+	// whereas a PID alone may be reused later.
 	StartTime uint64
 }
 
-// PIDs returns the processes that we may see, in order. (A /proc mounted with
-// hidepid=2 hides those of other users.)
+// PIDs returns the processes that we may see, in ascending order. (If /proc is
+// mounted with hidepid=2, it hides the processes of other users.)
 func PIDs() ([]int, error) {
 	return numbers("/proc")
 }
 
-// Stat returns the state of a process.
+// Stat describes a process.
 func Stat(pid int) (Process, error) {
 	name := path(pid, "stat")
 	text, err := read(name)
@@ -49,16 +49,16 @@ func Stat(pid int) (Process, error) {
 	return p, nil
 }
 
-// parseStat reads the line in /proc/PID/stat, which is also that of
-// /proc/PID/task/TID/stat. The comm is in parentheses and may itself contain
-// blanks and parentheses, but nothing after it does: the last ")" ends it.
+// parseStat parses /proc/PID/stat or /proc/PID/task/TID/stat. The comm is in
+// parentheses and may itself contain blanks and parentheses. No later field
+// does, so the last ")" ends the comm.
 func parseStat(text []byte) (Process, bool) {
 	open := bytes.IndexByte(text, '(')
 	end := bytes.LastIndexByte(text, ')')
 	if open < 0 || end < open {
 		return Process{}, false
 	}
-	// proc(5) counts the fields from 1, and the state is number 3.
+	// proc(5) counts the fields from 1. The first one after the comm is number 3.
 	fields := strings.Fields(string(text[end+1:]))
 	if len(fields) < 20 || len(fields[0]) != 1 {
 		return Process{}, false
@@ -80,21 +80,23 @@ func parseStat(text []byte) (Process, bool) {
 	}, true
 }
 
-// Cmdline returns the arguments of a process, its name among them: proc(5),
-// /proc/pid/cmdline. It is empty for a zombie and for a kernel thread. A
-// process may overwrite it: servers put their state there.
+// Cmdline returns the arguments of a process, including the program's name:
+// proc(5), /proc/pid/cmdline. It is empty for a zombie and for a kernel thread.
+// A process may overwrite it, and some servers show their state there.
 func Cmdline(pid int) ([]string, error) {
 	text, err := read(path(pid, "cmdline"))
 	if err != nil || len(text) == 0 {
 		return nil, err
 	}
-	// Each argument ends in a NUL, so an empty last one is not lost.
+	// Each argument ends in a NUL. Removing only the last NUL preserves an empty
+	// last argument.
 	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), nil
 }
 
 // Descendants returns the children of a process, their children and so on,
-// parents before their children. A process whose parent has exited has been
-// given another one and is no longer found; it may still be in the same process group.
+// parents before their children. A process whose parent has exited gets another
+// parent and is no longer found, though it may still be in the same process
+// group.
 func Descendants(pid int) ([]int, error) {
 	if _, err := Stat(pid); err != nil {
 		return nil, err

@@ -1,26 +1,27 @@
-// Package procfs reads /proc and answers typed questions about processes: this
-// one or others, without stopping or tracing them.
+// Package procfs reads /proc and returns what it says about processes and
+// sockets as Go values. It neither stops nor traces a process.
 //
-// It rests on proc(5), which newer collections of man pages have split: what is
-// /proc/pid/stat there is proc_pid_stat(5) now. Names are theirs. It expects
-// Linux 5.10 or newer.
+// Comments refer to proc(5) and its names. Newer man-pages have split that page:
+// its section /proc/pid/stat is now proc_pid_stat(5). The package expects Linux
+// 5.10 or newer.
 //
 // # Errors
 //
-// Every error names its file. Two of them are part of the interface:
+// Every error names its file. Two kinds are part of the interface:
 //
-//   - errors.Is(err, fs.ErrNotExist): there is no such process (any more).
-//     A child that has exited and has not been waited for is still there: its
-//     State is 'Z', and it has no memory and no descriptors.
-//   - errors.Is(err, fs.ErrPermission): the process is somebody else's.
-//     ptrace(2), "Ptrace access mode checking", says what may be read of whom;
-//     a zombie's descriptors are root's.
+//   - errors.Is(err, fs.ErrNotExist): the process does not exist, or no longer
+//     does. A child that has exited but has not been waited for still exists:
+//     its State is 'Z', and it has no memory and no descriptors.
+//   - errors.Is(err, fs.ErrPermission): we may not read this, usually because
+//     the process belongs to another user. ptrace(2), "Ptrace access mode
+//     checking", has the rules. A zombie's descriptors belong to root.
 //
 // # Not a snapshot
 //
-// The kernel writes these files while they are read. Two fields of one answer
-// may be microseconds apart, and a process may die between them. What must
-// hold at one instant (an exam's verdict, say) has to be asked until it holds.
+// The kernel generates these files while they are read. Two fields of one result
+// may be microseconds apart, and a process may exit between them. A caller that
+// waits for a state (as the examiner does) has to repeat the call until the
+// state holds.
 package procfs
 
 import (
@@ -42,15 +43,15 @@ func path(pid int, name string) string {
 	return "/proc/" + strconv.Itoa(pid) + "/" + name
 }
 
-// read returns the whole of a file.
+// read returns the content of a file.
 func read(name string) ([]byte, error) {
 	text, err := os.ReadFile(name)
 	return text, notExist(err)
 }
 
-// notExist makes one error of the two that a dead process gives: its files
-// cannot be opened (ENOENT), but one that was opened in time cannot be read
-// (ESRCH), and fs.ErrNotExist knows only the first.
+// notExist turns both errors of an exited process into fs.ErrNotExist. open(2)
+// of its files fails with ENOENT, which is fs.ErrNotExist already; read(2) of a
+// file that was opened before fails with ESRCH, which is not.
 func notExist(err error) error {
 	if errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("%w (%w)", err, fs.ErrNotExist)
@@ -58,7 +59,7 @@ func notExist(err error) error {
 	return err
 }
 
-// numbers returns the names in a directory that are numbers, in order.
+// numbers returns the names in a directory that are numbers, in ascending order.
 func numbers(dir string) ([]int, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -79,8 +80,8 @@ func numbers(dir string) ([]int, error) {
 	return list, nil
 }
 
-// value returns what follows "key:" on a line of its own, without the blanks
-// around it. status and fdinfo are written like that.
+// value returns the text after "key:" at the beginning of a line, without the
+// blanks around it. This is the format of status, io and fdinfo.
 func value(text []byte, key string) (string, bool) {
 	for line := range bytes.Lines(text) {
 		rest, found := bytes.CutPrefix(line, []byte(key))
@@ -91,12 +92,12 @@ func value(text []byte, key string) (string, bool) {
 	return "", false
 }
 
-// malformed is the error for text that no kernel we know writes.
+// malformed returns the error for a text that no known kernel writes.
 func malformed(name string, text []byte) error {
 	return fmt.Errorf("%s: unexpected format: %.200q", name, text)
 }
 
-// nanoseconds reads a duration as the scheduler writes it.
+// nanoseconds parses a duration in schedstat.
 func nanoseconds(text []byte) (time.Duration, error) {
 	n, err := strconv.ParseInt(string(text), 10, 64)
 	return time.Duration(n), err

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// PacketsUnderWay returns how many packets CPUs have received and not processed
-// yet: /proc/net/softnet_stat. Over the loopback interface, the kernel normally
-// processes a packet before the call that sent it returns; on a busy machine it
-// leaves that to a thread, ksoftirqd, and the packet waits. On a kernel that does
-// not count them, before Linux 5.10, it returns 0.
+// PacketsUnderWay returns the number of packets that the CPUs have received but
+// not processed yet: /proc/net/softnet_stat. On the loopback interface, the
+// kernel normally processes a packet before the call that sent it returns. On a
+// busy machine it leaves that to the thread ksoftirqd, and the packet waits.
+// Kernels before Linux 5.10 do not count these packets; the result is then 0.
 func PacketsUnderWay() (int, error) {
 	text, err := os.ReadFile("/proc/net/softnet_stat")
 	if err != nil {
 		return 0, err
 	}
-	const backlog = 11 // the column, a hexadecimal number
+	const backlog = 11 // index of the column, which is hexadecimal
 	packets := 0
 	for cpu := range strings.Lines(string(text)) {
 		columns := strings.Fields(cpu)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Packets that were sent are processed, sooner or later, and none is under way.
+// After packets have been sent, a time comes when all of them are processed.
 func TestPacketsUnderWay(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -10,29 +10,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Syscall is the system call that a thread sleeps in: proc(5),
+// Syscall is the system call in which a thread sleeps: proc(5),
 // /proc/pid/syscall.
 type Syscall struct {
 	State SyscallState
 
-	// The rest is for SyscallBlocked. Number is -1 for the other states.
+	// The other fields are set for SyscallBlocked. Otherwise Number is -1.
 	Number int
-	Name   string    // the kernel's, as in syscalls(2); "" if not in our table
-	Args   [6]uint64 // those that the call does not take are garbage
+	Name   string    // as in syscalls(2); "" if it is not in syscallNames
+	Args   [6]uint64 // those that the call does not take are meaningless
 }
 
-// SyscallState says what is known about a thread's system call.
+// SyscallState is what is known about the system call of a thread.
 type SyscallState uint8
 
 const (
 	SyscallUnknown SyscallState = iota // this kernel has no such file
-	SyscallDenied                      // the file is not for us: ptrace(2)
+	SyscallDenied                      // we may not read the file: ptrace(2)
 	SyscallRunning                     // the thread is not blocked
-	SyscallNone                        // blocked, but in no call: a page fault, say
+	SyscallNone                        // blocked outside a call, for example in a page fault
 	SyscallBlocked                     // blocked in the call that Number names
 )
 
-// String returns the call's name, or what is known instead of it.
+// String returns the name of the call, or a description of the other states.
 func (s Syscall) String() string {
 	switch s.State {
 	case SyscallDenied:
@@ -50,8 +50,8 @@ func (s Syscall) String() string {
 	return "unknown"
 }
 
-// readSyscall reads /proc/PID/task/TID/syscall. It needs more permission than
-// any other file here (PTRACE_MODE_ATTACH), so that to be refused is an answer.
+// readSyscall reads /proc/PID/task/TID/syscall. Reading it takes more permission
+// than any other file here (PTRACE_MODE_ATTACH), so a refusal is not an error.
 func readSyscall(pid, tid int) (Syscall, error) {
 	name := taskPath(pid, tid, "syscall")
 	text, err := read(name)
@@ -70,7 +70,7 @@ func readSyscall(pid, tid int) (Syscall, error) {
 	return s, nil
 }
 
-// parseSyscall reads "running", or "-1 SP PC", or "NUMBER ARG×6 SP PC", where
+// parseSyscall parses "running", or "-1 SP PC", or "NUMBER ARG×6 SP PC", where
 // SP and PC are the stack pointer and the program counter.
 func parseSyscall(text string) (Syscall, error) {
 	fields := strings.Fields(text)
@@ -97,9 +97,9 @@ func parseSyscall(text string) (Syscall, error) {
 	return s, nil
 }
 
-// syscallNames has the calls that can sleep and those that servers make. The
-// names are the kernel's: what pselect(2) describes is pselect6. The calls
-// that only amd64 has are in syscall_amd64.go.
+// syscallNames contains the calls that can sleep and those that servers make. The
+// names are the kernel's: the call that pselect(2) describes is pselect6. The
+// calls that only amd64 has are in syscall_amd64.go.
 var syscallNames = map[int]string{
 	// Reading and writing.
 	unix.SYS_READ:            "read",

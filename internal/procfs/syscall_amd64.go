@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Newer architectures never had these calls; their C libraries make the
-// functions of the same name from others: poll(3) from ppoll, for one.
+// Newer architectures do not have these calls. Their C libraries implement the
+// functions of the same name with other calls: poll(3) with ppoll, for example.
 func init() {
 	maps.Copy(syscallNames, map[int]string{
 		unix.SYS_EPOLL_CREATE: "epoll_create",

@@ -13,35 +13,37 @@ import (
 	"strconv"
 )
 
-// Socket is a TCP socket of our network namespace: proc(5), /proc/net/tcp. A
-// connection within this machine has two: one for each end.
+// Socket is a TCP socket: proc(5), /proc/net/tcp. A connection within this
+// machine has two of them, one at each end.
 type Socket struct {
-	// An IPv4 connection of an IPv6 socket has IPv4 addresses here, too.
-	// Remote of a listening socket is the zero address with port 0.
+	// An IPv4 connection of an IPv6 socket has IPv4 addresses here.
+	// Remote of a listening socket is the unspecified address with port 0.
 	Local, Remote netip.AddrPort
 
 	State State
 
-	// TxQueue has the bytes that the peer has not acknowledged, sent or not,
-	// RxQueue those that the program has not read. A FIN counts as one byte in
-	// either. (It leaves RxQueue when read(2) returns 0, or already with the
-	// last bytes if there was room for more of them.) For a listening socket
-	// RxQueue is the number of connections that wait for accept(2).
+	// TxQueue is the number of bytes that the peer has not acknowledged, sent
+	// or not. RxQueue is the number of bytes that the program has not read. A
+	// FIN counts as one byte in both. (It leaves RxQueue when read(2) returns
+	// 0, or together with the last bytes if the buffer had room for more.) For
+	// a listening socket RxQueue is the number of connections that wait for
+	// accept(2).
 	//
-	// (proc(5) speaks of "kernel memory usage". For TCP that is not so: but for
-	// the FIN, these are the numbers of tcp(7), SIOCOUTQ and SIOCINQ.)
+	// (proc(5) calls these values "kernel memory usage". For TCP they are the
+	// values of SIOCOUTQ and SIOCINQ, tcp(7), except that those do not count
+	// the FIN.)
 	TxQueue, RxQueue int
 
-	// Inode is also that of the socket's descriptors: see [Owners]. 0 while
-	// there are none: nobody has accepted the connection yet (SYN_RECV,
-	// ESTABLISHED or CLOSE_WAIT), or close(2) has been called (TIME_WAIT and
-	// the states on the way there).
+	// Inode is the Inode of the socket's descriptors, too: see [Owners]. It is
+	// 0 while no descriptor exists, because the connection has not been
+	// accepted yet (SYN_RECV, ESTABLISHED or CLOSE_WAIT) or because close(2)
+	// has been called (TIME_WAIT and the states that lead to it).
 	Inode uint64
 
-	UID int // of the user who made the socket; 0 in TIME_WAIT
+	UID int // of the user that created the socket; 0 in TIME_WAIT
 }
 
-// State is a state of a TCP connection, with the kernel's number.
+// State is a state of a TCP connection. The values are those of the kernel.
 type State uint8
 
 const (
@@ -72,7 +74,7 @@ var stateNames = [...]string{
 	TCPClosing:     "CLOSING",
 }
 
-// String returns the state's name in the kernel, without "TCP_".
+// String returns the name of the state in the kernel, without "TCP_".
 func (s State) String() string {
 	if s == 0 || int(s) >= len(stateNames) {
 		return "state " + strconv.Itoa(int(s))
@@ -81,14 +83,15 @@ func (s State) String() string {
 }
 
 // TCP returns the TCP sockets of our network namespace, IPv4 first. With
-// thousands of them the kernel takes milliseconds to write the list: one that
-// comes, goes or changes its state meanwhile may be missed, or be there twice.
+// thousands of sockets the kernel takes milliseconds to write the list. A socket
+// that is created or closed or changes its state during this time may be missing
+// or appear twice.
 func TCP() ([]Socket, error) {
 	return tcpIn("/proc/net/")
 }
 
-// TCPOf returns the TCP sockets of a process's network namespace, which is not
-// ours if it is in a container: network_namespaces(7). See [TCP].
+// TCPOf returns the TCP sockets of a process's network namespace, which differs
+// from ours if the process is in a container: network_namespaces(7). See [TCP].
 func TCPOf(pid int) ([]Socket, error) {
 	return tcpIn(path(pid, "net/"))
 }
@@ -115,7 +118,7 @@ func readTCP(sockets []Socket, name string) ([]Socket, error) {
 }
 
 // parseTCP appends the sockets of a file. There may be 20,000 lines, so it
-// makes no garbage per line.
+// does not allocate memory for each line.
 func parseTCP(sockets []Socket, name string, r io.Reader) ([]Socket, error) {
 	lines := bufio.NewScanner(r)
 	lines.Scan() // the headings
@@ -132,12 +135,12 @@ func parseTCP(sockets []Socket, name string, r io.Reader) ([]Socket, error) {
 	return sockets, nil
 }
 
-// parseSocket reads a line like
+// parseSocket parses a line such as
 //
 //	7: 0100007F:18EB 0100007F:C350 01 00000000:00000010 00:00000000 00000000 0 0 4711 1 …
 //
-// which is: number, local, remote, state, queues, timer, retransmits, UID,
-// timeout, inode, and more that nobody here needs.
+// with the fields number, local, remote, state, queues, timer, retransmits, UID,
+// timeout and inode. The fields after these are not needed.
 func parseSocket(line []byte) (Socket, error) {
 	var s Socket
 	var err error
@@ -177,10 +180,10 @@ func parseSocket(line []byte) (Socket, error) {
 	return Socket{}, fmt.Errorf("%d fields", fields)
 }
 
-// parseAddrPort reads "0100007F:18EB", which is 127.0.0.1:6379 on a machine
-// with little-endian words. The address is one word, or four for IPv6: each is
-// in memory as on the network, and printed as if it were a number of this
-// machine. The port is printed as the number that it is.
+// parseAddrPort parses "0100007F:18EB", which is 127.0.0.1:6379 on a
+// little-endian machine. The address is one 32-bit word, or four for IPv6. The
+// kernel stores each word in network byte order, but prints it as if it were in
+// the byte order of the machine. The port is printed as a plain number.
 func parseAddrPort(text []byte) (netip.AddrPort, error) {
 	words, port, _ := bytes.Cut(text, []byte(":"))
 	n, err := parseUint(port, 16, 16)
@@ -205,8 +208,8 @@ func parseAddrPort(text []byte) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr, uint16(n)), nil
 }
 
-// parseUint exists because strconv has no such function for bytes; the
-// conversion is on the stack and costs no garbage.
+// parseUint exists because strconv cannot parse a []byte. The conversion to a
+// string stays on the stack.
 func parseUint(text []byte, base, bits int) (uint64, error) {
 	return strconv.ParseUint(string(text), base, bits)
 }

@@ -9,41 +9,43 @@ import (
 	"time"
 )
 
-// Thread is what proc(5), /proc/pid/task, tells of one thread.
+// Thread describes a thread as /proc/pid/task does: proc(5).
 type Thread struct {
 	PID, TID int
-	Name     string // the comm, see [Process]; each thread has its own
+	Name     string // the comm, see [Process]; every thread has its own
 
-	// State is R S D T t or Z, see [Process]. A thread is in a state just
-	// before it leaves the CPU for it: that it has left, and that CPU is final,
-	// shows when Syscall is not SyscallRunning any more.
+	// State is R, S, D, T, t or Z: see [Process]. A thread enters a state
+	// shortly before it leaves the CPU. Once Syscall is no longer
+	// SyscallRunning, the thread has left the CPU, and CPU is final.
 	State byte
 
-	// CPU is the time spent on a CPU, in nanoseconds, and Waited the time
-	// spent runnable while other threads had the CPU. The kernel adds to them
-	// at each clock tick (1 to 10 ms) and when it takes the CPU away: those of
-	// a thread that runs right now are behind by that much.
+	// CPU is the time spent on a CPU, and Waited the time spent runnable while
+	// other threads had the CPU. The kernel updates them at each clock tick
+	// (every 1 to 10 ms) and when the thread leaves the CPU. For a thread that
+	// is running they are therefore up to one tick behind.
 	CPU, Waited time.Duration
 
 	Syscall Syscall
 
 	// Wchan is the kernel function in which the thread sleeps: proc(5),
-	// /proc/pid/wchan. It is "" while the thread runs and where the kernel
-	// does not tell, by permission or by configuration: the file says 0.
+	// /proc/pid/wchan. It is "" while the thread runs, and if the file contains
+	// 0, for lack of permission or because of the kernel's configuration.
 	Wchan string
 
-	// Voluntary context switches, because the thread had to wait: getrusage(2).
+	// Voluntary counts the context switches because the thread had to wait:
+	// ru_nvcsw of getrusage(2).
 	Voluntary uint64
 
-	// Reads and Writes are how many times it has called read(2) and write(2)
-	// or their kin (readv, pread, splice …): syscr and syscw of /proc/pid/io.
-	// recv(2) and send(2) are not counted.
+	// Reads and Writes count the calls of read(2) and write(2) and of related
+	// calls (readv, pread, splice …): syscr and syscw of /proc/pid/io. They do
+	// not include recv(2) and send(2).
 	Reads, Writes uint64
 }
 
-// Threads returns the live threads of a process, by TID. One that exits
-// meanwhile is left out. What we may not read is left zero: in another user's
-// process that is Syscall (which then says so) and Wchan.
+// Threads returns the live threads of a process, sorted by TID. It leaves out a
+// thread that exits while the list is read. Fields that we may not read have
+// their zero value. In the process of another user these are Wchan and Syscall,
+// whose State is then SyscallDenied.
 func Threads(pid int) ([]Thread, error) {
 	tids, err := numbers(path(pid, "task"))
 	if err != nil {
@@ -66,9 +68,9 @@ func Threads(pid int) ([]Thread, error) {
 	return threads, nil
 }
 
-// readThread gives fs.ErrNotExist only for a thread that is gone. A file that
-// this kernel was built without gives the same error, so stat, which all
-// kernels have, is read last and decides.
+// readThread returns fs.ErrNotExist only for a thread that has exited. A missing
+// file may also be one that this kernel was built without. All kernels have
+// stat, so it is read last and decides.
 func readThread(pid, tid int) (Thread, error) {
 	t := Thread{PID: pid, TID: tid}
 	var err error
@@ -82,7 +84,8 @@ func readThread(pid, tid int) (Thread, error) {
 	if string(wchan) != "0" {
 		t.Wchan = string(wchan)
 	}
-	// After the call, so that the CPU time has in it all that led there.
+	// schedstat is read after syscall, so that the CPU time includes everything
+	// up to the call in which the thread sleeps.
 	if t.CPU, t.Waited, err = schedstat(pid, tid); !ignorable(err) {
 		return t, err
 	}
@@ -120,15 +123,16 @@ func readThread(pid, tid int) (Thread, error) {
 	return t, nil
 }
 
-// ignorable says whether an error, or none, leaves a field zero.
+// ignorable reports whether there is no error, or one that merely leaves a field
+// at its zero value.
 func ignorable(err error) bool {
 	return err == nil || errors.Is(err, fs.ErrNotExist) ||
 		errors.Is(err, fs.ErrPermission)
 }
 
 // ThreadCPU returns the time that each live thread of a process has spent on a
-// CPU, by TID. Compare two calls to see how busy they were in between. See
-// [Thread] for the precision. It reads one small file a thread.
+// CPU, by TID. The difference of two results shows how busy a thread was between
+// them. See [Thread] for the precision. It reads one small file per thread.
 func ThreadCPU(pid int) (map[int]time.Duration, error) {
 	tids, err := numbers(path(pid, "task"))
 	if err != nil {
@@ -151,8 +155,8 @@ func ThreadCPU(pid int) (map[int]time.Duration, error) {
 	return cpus, nil
 }
 
-// ThreadStates returns the state of each live thread of a process, by TID. See
-// [Thread] for what they are. It reads one small file a thread.
+// ThreadStates returns the State of each live thread of a process, by TID: see
+// [Thread]. It reads one small file per thread.
 func ThreadStates(pid int) (map[int]byte, error) {
 	tids, err := numbers(path(pid, "task"))
 	if err != nil {
@@ -180,10 +184,11 @@ func ThreadStates(pid int) (map[int]byte, error) {
 	return states, nil
 }
 
-// schedstat reads /proc/PID/task/TID/schedstat: time on a CPU, time runnable
-// (both in nanoseconds), number of turns. The man pages leave it out; the
-// kernel's Documentation/scheduler/sched-stats.rst has it. stat counts the
-// same in hundredths of a second. (/proc/PID/schedstat is the first thread's
+// schedstat reads /proc/PID/task/TID/schedstat, whose fields are the time on a
+// CPU, the time runnable without one (both in nanoseconds) and the number of
+// timeslices. No man page describes it, but the kernel's
+// Documentation/scheduler/sched-stats.rst does. stat has the same times in
+// hundredths of a second only. (/proc/PID/schedstat covers the first thread
 // alone.)
 func schedstat(pid, tid int) (cpu, waited time.Duration, err error) {
 	name := taskPath(pid, tid, "schedstat")
@@ -205,8 +210,8 @@ func taskPath(pid, tid int, name string) string {
 	return path(pid, "task/"+strconv.Itoa(tid)+"/"+name)
 }
 
-// exited is the error for a process whose threads were listed and then all
-// gone.
+// exited returns the error for a process whose threads were listed but had all
+// exited before they could be read.
 func exited(pid int) error {
 	return fmt.Errorf("process %d has exited (%w)", pid, fs.ErrNotExist)
 }
