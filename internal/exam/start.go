@@ -117,7 +117,7 @@ func (s *Server) awaitListener(ctx context.Context) error {
 			verdict = fmt.Sprintf("%s ended (%s), and nobody listens on %s", s.name(), s.cmd.ProcessState, s.Addr)
 			deadline = time.Now() // look again: it may have listened just before
 			if s.cmd.ProcessState.Success() {
-				deadline = time.Now().Add(time.Second) // it may have left a daemon behind
+				deadline = time.Now().Add(daemonTimeout)
 			}
 		case <-ctx.Done():
 			return ctx.Err()

@@ -408,11 +408,14 @@ func none(t *testing.T, program string, before map[int]bool) {
 	})
 }
 
+// patience limits a wait for a state. Only a test that fails reaches it.
+const patience = 2 * time.Minute
+
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 10 s, this is still not so: %s", what)
+			t.Fatalf("after %v, this is still not so: %s", patience, what)
 		}
 	}
 }
