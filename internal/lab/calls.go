@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The commands that make one system call on objects that exist.
+// This file contains the commands that make one system call on existing objects.
 
 func (r *run) add(a []arg) error { return r.ctl(unix.EPOLL_CTL_ADD, "EPOLL_CTL_ADD", a) }
 func (r *run) mod(a []arg) error { return r.ctl(unix.EPOLL_CTL_MOD, "EPOLL_CTL_MOD", a) }
@@ -26,7 +26,7 @@ func (r *run) ctl(op int, opName string, a []arg) error {
 	if r.Raw {
 		text = r.rawEvent(mask, o.data())
 	}
-	r.note(err, "epoll_ctl", r.ref(e), opName, r.ref(o), text)
+	r.recordAndShow(err, "epoll_ctl", r.ref(e), opName, r.ref(o), text)
 	return nil
 }
 
@@ -36,14 +36,14 @@ func (r *run) rawEvent(mask string, data uint64) string {
 
 func (r *run) del(a []arg) error {
 	e, o := a[0].object, a[1].object
-	r.note(unix.EpollCtl(e.fd, unix.EPOLL_CTL_DEL, o.fd, nil), "epoll_ctl", r.ref(e), "EPOLL_CTL_DEL", r.ref(o), "NULL")
+	r.recordAndShow(unix.EpollCtl(e.fd, unix.EPOLL_CTL_DEL, o.fd, nil), "epoll_ctl", r.ref(e), "EPOLL_CTL_DEL", r.ref(o), "NULL")
 	return nil
 }
 
 func (r *run) wait(a []arg) error {
-	e, most, timeout := a[0].object, a[1].n, a[2].n
-	events := make([]unix.EpollEvent, max(most, 1))
-	call := func() (int, error) { return epollWait(e.fd, events, most, timeout) }
+	e, maxEvents, timeout := a[0].object, a[1].n, a[2].n
+	events := make([]unix.EpollEvent, max(maxEvents, 1))
+	call := func() (int, error) { return epollWait(e.fd, events, maxEvents, timeout) }
 	var n int
 	var err error
 	if timeout == 0 {
@@ -59,7 +59,7 @@ func (r *run) wait(a []arg) error {
 	if err == nil {
 		text = r.events(events[:n])
 	}
-	r.show(r.made(n, err, "epoll_wait", r.ref(e), text, most, timeout))
+	r.show(r.record(n, err, "epoll_wait", r.ref(e), text, maxEvents, timeout))
 	return nil
 }
 
@@ -68,7 +68,7 @@ func (r *run) events(events []unix.EpollEvent) string {
 	for _, e := range events {
 		data := uint64(uint32(e.Pad))<<32 | uint64(uint32(e.Fd))
 		mask := procfs.Events(e.Events).String()
-		text := "{" + r.of(data).name + ", " + mask + "}"
+		text := "{" + r.registered(data).name + ", " + mask + "}"
 		if r.Raw {
 			text = r.rawEvent(mask, data)
 		}
@@ -84,7 +84,7 @@ func (r *run) poll(a []arg) error {
 	}
 	fds := []unix.PollFd{{Fd: int32(o.fd), Events: int16(mask)}}
 	n, err := unix.Poll(fds, 0)
-	c := r.made(n, err, "poll", fmt.Sprintf("[{%s, %s}]", r.ref(o), pollMask(fds[0].Events)), 1, 0)
+	c := r.record(n, err, "poll", fmt.Sprintf("[{%s, %s}]", r.ref(o), pollMask(fds[0].Events)), 1, 0)
 	if n == 0 {
 		c.Answer += " (Timeout)"
 	} else {
@@ -94,7 +94,7 @@ func (r *run) poll(a []arg) error {
 	return nil
 }
 
-// pollMask names the bits of poll(2). But for one they are epoll's.
+// pollMask names the bits of poll(2). Except POLLNVAL they are those of epoll.
 func pollMask(mask int16) string {
 	if mask == unix.POLLNVAL {
 		return "POLLNVAL"
@@ -113,14 +113,14 @@ func (r *run) readOnce(o *object, buf []byte) Call {
 	if err == nil {
 		text = quote(buf[:n])
 	}
-	return r.made(n, err, "read", r.ref(o), text, len(buf))
+	return r.record(n, err, "read", r.ref(o), text, len(buf))
 }
 
 func (r *run) write(a []arg) error { return r.writeData(a[0], []byte(a[1].text)) }
 
 func (r *run) writeBytes(a []arg) error { return r.writeData(a[0], alphabet(a[1].n)) }
 
-// writeNumber is for an eventfd, which wants 8 bytes in the machine's order.
+// writeNumber is for an eventfd, which takes 8 bytes in native byte order.
 func (r *run) writeNumber(a []arg) error {
 	return r.writeData(a[0], binary.NativeEndian.AppendUint64(nil, uint64(a[1].n)))
 }
@@ -135,10 +135,10 @@ func (r *run) writeData(a arg, data []byte) error {
 
 func (r *run) writeOnce(o *object, data []byte) Call {
 	n, err := r.mayBlock(o.fd, func() (int, error) { return unix.Write(o.fd, data) })
-	return r.made(n, err, "write", r.ref(o), quote(data), len(data))
+	return r.record(n, err, "write", r.ref(o), quote(data), len(data))
 }
 
-// alphabet returns n bytes in which a reader sees where he is.
+// alphabet returns n bytes that show the position within the data.
 func alphabet(n int) []byte {
 	data := make([]byte, n)
 	for i := range data {
@@ -154,17 +154,17 @@ func (r *run) shutdown(a []arg) error {
 	}{
 		"rd": {unix.SHUT_RD, "SHUT_RD"}, "wr": {unix.SHUT_WR, "SHUT_WR"}, "both": {unix.SHUT_RDWR, "SHUT_RDWR"},
 	}[a[1].text]
-	r.note(unix.Shutdown(a[0].object.fd, how.value), "shutdown", r.ref(a[0].object), how.name)
+	r.recordAndShow(unix.Shutdown(a[0].object.fd, how.value), "shutdown", r.ref(a[0].object), how.name)
 	return nil
 }
 
 func (r *run) close(a []arg) error {
-	// A child that is between fork(2) and execve(2) still has copies of all
-	// descriptors: this would not be the last one.
+	// A child between fork(2) and execve(2) has copies of all descriptors. While
+	// one exists, close(2) would not close the last descriptor of the file.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	o := a[0].object
-	r.note(unix.Close(o.fd), "close", r.ref(o))
+	r.recordAndShow(unix.Close(o.fd), "close", r.ref(o))
 	delete(r.open, o.fd)
 	return nil
 }
@@ -172,7 +172,7 @@ func (r *run) close(a []arg) error {
 func (r *run) reset(a []arg) error {
 	o := a[0].object
 	err := unix.SetsockoptLinger(o.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	r.note(err, "setsockopt", r.ref(o), "SOL_SOCKET", "SO_LINGER", "{l_onoff=1, l_linger=0}", 8)
+	r.recordAndShow(err, "setsockopt", r.ref(o), "SOL_SOCKET", "SO_LINGER", "{l_onoff=1, l_linger=0}", 8)
 	if err != nil {
 		return nil
 	}
@@ -183,10 +183,10 @@ func (r *run) setsockopt(a []arg) error {
 	o, name, size := a[0].object, a[1].text, a[2].n
 	opt := map[string]int{"SO_RCVBUF": unix.SO_RCVBUF, "SO_SNDBUF": unix.SO_SNDBUF}[name]
 	err := unix.SetsockoptInt(o.fd, unix.SOL_SOCKET, opt, size)
-	r.note(err, "setsockopt", r.ref(o), "SOL_SOCKET", name, fmt.Sprintf("[%d]", size), 4)
+	r.recordAndShow(err, "setsockopt", r.ref(o), "SOL_SOCKET", name, fmt.Sprintf("[%d]", size), 4)
 	if err == nil {
 		size, err = unix.GetsockoptInt(o.fd, unix.SOL_SOCKET, opt)
-		r.note(err, "getsockopt", r.ref(o), "SOL_SOCKET", name, fmt.Sprintf("[%d]", size), "[4]")
+		r.recordAndShow(err, "getsockopt", r.ref(o), "SOL_SOCKET", name, fmt.Sprintf("[%d]", size), "[4]")
 	}
 	return nil
 }
@@ -198,7 +198,7 @@ func (r *run) getFlags(a []arg) error {
 
 func (r *run) flags(o *object) (flags int, err error) {
 	flags, err = unix.FcntlInt(uintptr(o.fd), unix.F_GETFL, 0)
-	c := r.made(flags, err, "fcntl", r.ref(o), "F_GETFL")
+	c := r.record(flags, err, "fcntl", r.ref(o), "F_GETFL")
 	c.Answer = fmt.Sprintf("%#x (flags %s)", flags, flagNames(flags))
 	r.show(c)
 	return flags, err
@@ -214,15 +214,16 @@ func (r *run) setFlags(a []arg) error {
 		flags &^= unix.O_NONBLOCK
 	}
 	_, err = unix.FcntlInt(uintptr(a[0].object.fd), unix.F_SETFL, flags)
-	r.note(err, "fcntl", r.ref(a[0].object), "F_SETFL", flagNames(flags))
+	r.recordAndShow(err, "fcntl", r.ref(a[0].object), "F_SETFL", flagNames(flags))
 	return nil
 }
 
-// largeFile is O_LARGEFILE, which 64-bit kernels set for every file, and which
-// libraries therefore take for 0.
+// largeFile is O_LARGEFILE. 64-bit kernels set it for every file, so C libraries
+// and x/sys/unix define it as 0.
 var largeFile = map[string]int{"amd64": 0x8000, "arm64": 0x20000}[runtime.GOARCH]
 
-// flagNames spells out the O_ flags that a descriptor of the lab may have.
+// flagNames returns the names of the O_ flags. It knows those that a descriptor of
+// the lab can have.
 func flagNames(flags int) string {
 	text := []string{"O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE"}[flags&unix.O_ACCMODE]
 	flags &^= unix.O_ACCMODE

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Complete returns what the last word of a line, which may be empty, can be
-// completed to, and where that word begins. Of events it is the last name, and
-// the word may go on behind it.
-func (s *Session) Complete(line string) (begin int, candidates []string, goesOn bool) {
+// Complete returns the possible completions of the last word of a line, which may
+// be empty, and the byte at which that word begins. In a list of events only the
+// last name is completed, and extensible reports that another may follow it.
+func (s *Session) Complete(line string) (begin int, candidates []string, extensible bool) {
 	words := strings.Fields(line)
 	if len(words) == 0 || strings.HasSuffix(line, " ") {
 		words = append(words, "")
@@ -28,22 +28,22 @@ func (s *Session) Complete(line string) (begin int, candidates []string, goesOn 
 		i := len(words) - 2
 		if n := len(form) - 1; n >= 0 && i >= n && form[n].text == "COMMAND…" {
 			command := strings.Join(words[1+n:], " ")
-			begin, candidates, goesOn = s.Complete(command)
-			return len(line) - len(command) + begin, candidates, goesOn
+			begin, candidates, extensible = s.Complete(command)
+			return len(line) - len(command) + begin, candidates, extensible
 		}
 		if i >= len(form) {
 			continue
 		}
 		if form[i].text == "EVENTS" {
 			last = last[1+strings.LastIndexAny(last, ",|"):]
-			goesOn = true
+			extensible = true
 		}
 		candidates = append(candidates, s.possible(form[i])...)
 	}
-	return len(line) - len(last), matching(candidates, last), goesOn
+	return len(line) - len(last), matching(candidates, last), extensible
 }
 
-// possible returns the words that p can be, if they can be listed.
+// possible returns the words that fit p, if they can be listed.
 func (s *Session) possible(p param) []string {
 	switch {
 	case p.isObject():

@@ -9,22 +9,23 @@ import (
 	"time"
 )
 
-// Prompt is what lines stand behind in a transcript.
+// Prompt precedes each command in a transcript.
 const Prompt = "lab> "
 
-// ScriptPatience is the [Session.Patience] for lines that nobody is looking at.
+// ScriptPatience is the [Session.Patience] for scripts and transcripts.
 const ScriptPatience = 5 * time.Second
 
-// Options say how [Run] runs a script.
+// Options control how [Run] runs a script.
 type Options struct {
-	Name      string // of the script, for errors
-	Echo      bool   // print each line behind the prompt: a transcript
-	KeepGoing bool   // an error is printed, and the next line is run
+	Name      string // of the script, for error messages
+	Echo      bool   // print each line after the prompt, as in a transcript
+	KeepGoing bool   // print an error and continue with the next line
 }
 
-// Run runs the lines of a script. The first error ends it, and is returned with
-// name, line and column. So does the end of ctx, once the line is read. If it is
-// to keep going, only an expect that was not met is an error, at the end.
+// Run runs the lines of a script. It stops at the first error and returns it with
+// name, line and column. It also stops when ctx is done, after the current line.
+// With KeepGoing it returns an error only if an expect was not met, and only
+// after the last line.
 func Run(ctx context.Context, s *Session, r io.Reader, w io.Writer, o Options) error {
 	var unmet error
 	lines := bufio.NewScanner(r)
@@ -62,10 +63,11 @@ func Run(ctx context.Context, s *Session, r io.Reader, w io.Writer, o Options) e
 	return unmet
 }
 
-// Replay runs those lines of a transcript that stand behind the prompt, in a
-// new session, and returns the transcript that this kernel makes of them. If
-// that is the same, the transcript is true. What is wrong with a line is a part
-// of it; an expect that is not met is an error, too.
+// Replay runs the commands of a transcript, which are the lines with a prompt, in
+// a new session, and returns the transcript of that session. The two are equal if
+// the transcript is true on this kernel. An error in a line is a part of the
+// transcript. Replay itself returns an error only if an expect is not met or a
+// line cannot be read.
 func Replay(ctx context.Context, transcript string) (string, error) {
 	s := New()
 	defer s.Close()
@@ -80,7 +82,7 @@ func Replay(ctx context.Context, transcript string) (string, error) {
 	return out.String(), err
 }
 
-// Print writes the answer, without the error.
+// Print writes the lines of the result, but not its error.
 func (r Result) Print(w io.Writer) error {
 	for _, line := range r.Lines {
 		if _, err := fmt.Fprintln(w, line); err != nil {
@@ -90,7 +92,7 @@ func (r Result) Print(w io.Writer) error {
 	return nil
 }
 
-// Report is an error as it is printed at a prompt.
+// Report returns the error as it is printed at a prompt.
 func (e *Error) Report() string {
 	return fmt.Sprintf("lab: column %d: %s", e.Column, e.Text)
 }

@@ -40,25 +40,25 @@ func (r *run) helpAbout(a []arg) error {
 		r.print("%s", wrap(text))
 		return nil
 	}
-	if means := eventMeans[strings.TrimPrefix(name, "EPOLL")]; means != "" {
+	if means := eventMeanings[strings.TrimPrefix(name, "EPOLL")]; means != "" {
 		r.print("%s", wrap("EPOLL"+strings.TrimPrefix(name, "EPOLL")+": "+means+`. Read epoll_ctl(2) "DESCRIPTION".`))
 		return nil
 	}
-	var makers []string // of this call
+	var commands []string // that make this call
 	for _, c := range Commands {
 		if strings.HasPrefix(c.Read, strings.ToLower(name)+"(") {
-			makers = append(makers, c.Name)
+			commands = append(commands, c.Name)
 		}
 	}
-	if makers != nil {
-		r.print("%s", wrap(strings.ToLower(name)+": see help "+strings.Join(makers, ", help ")+"."))
+	if commands != nil {
+		r.print("%s", wrap(strings.ToLower(name)+": see help "+strings.Join(commands, ", help ")+"."))
 		return nil
 	}
 	return misuse(a[0].column, "no command, errno, event or call %q%s", a[0].text, didYouMean(a[0].text, commandNames(), "help lists the commands"))
 }
 
-// eventMeans has the events by their names without EPOLL.
-var eventMeans = map[string]string{
+// eventMeanings explains the events. The keys are their names without EPOLL.
+var eventMeanings = map[string]string{
 	"IN":        "a read would not sleep: bytes have come, or the end of the stream; of a listener, a client",
 	"OUT":       "a write would not sleep: there is room",
 	"RDHUP":     "the peer will send no more",
@@ -71,12 +71,12 @@ var eventMeans = map[string]string{
 	"WAKEUP":    "the machine does not go to sleep while the event is dealt with",
 }
 
-// explain says what an errno means, if possible after the last call.
+// explain returns the meaning of an errno, preferably for the last call.
 func (r *run) explain(name string) string {
 	i := slices.IndexFunc(errnos, func(e errno) bool {
 		return e.name == name && (e.calls == "" || slices.Contains(strings.Fields(e.calls), r.lastCall))
 	})
-	if i < 0 { // an errno of another call
+	if i < 0 { // the last call does not return this errno
 		i = slices.IndexFunc(errnos, func(e errno) bool { return e.name == name })
 	}
 	if i < 0 {
@@ -94,10 +94,12 @@ func (r *run) explain(name string) string {
 	return text
 }
 
-// An errno is explained for some calls, or for all.
+// An errno is an explanation of an error for some calls, or for all if calls is
+// empty.
 type errno struct{ name, calls, means string }
 
-// errnos has what this lab's calls can say. The first that fits is taken.
+// errnos contains the errors that the lab's calls can return. For each errno the
+// first entry that fits the call is used.
 var errnos = []errno{
 	{"EAGAIN", "read", "nothing has come; a blocking read would sleep until something does"},
 	{"EAGAIN", "write", "the queue has no room for even one byte; a blocking write would sleep until there is some"},
@@ -137,7 +139,7 @@ var errnos = []errno{
 
 func upperFirst(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
-// wrap breaks a text into lines.
+// wrap breaks a text into lines of at most width columns.
 func wrap(text string) string {
 	var b strings.Builder
 	column := 0

@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var update = flag.Bool("update", false, "write the transcripts in testdata as this kernel makes them")
+var update = flag.Bool("update", false, "rewrite the transcripts in testdata with the results of this kernel")
 
-// A transcript is a paragraph of a file in testdata, below a title.
+// A transcript is a paragraph of a file in testdata, with its title.
 type transcript struct{ file, title, text string }
 
 func transcripts(t testing.TB) []transcript {
@@ -45,7 +45,7 @@ func transcripts(t testing.TB) []transcript {
 }
 
 func TestTranscripts(t *testing.T) {
-	fresh := make(map[string][]string)
+	updated := make(map[string][]string)
 	for _, tr := range transcripts(t) {
 		t.Run(tr.title, func(t *testing.T) {
 			got, err := Replay(t.Context(), tr.text)
@@ -55,11 +55,11 @@ func TestTranscripts(t *testing.T) {
 			if got != tr.text && !*update {
 				t.Errorf("%s: got\n%s\nwant\n%s", tr.file, got, tr.text)
 			}
-			fresh[tr.file] = append(fresh[tr.file], "# "+tr.title+"\n"+got)
+			updated[tr.file] = append(updated[tr.file], "# "+tr.title+"\n"+got)
 		})
 	}
 	if *update {
-		for file, all := range fresh {
+		for file, all := range updated {
 			if err := os.WriteFile(file, []byte(strings.Join(all, "\n")), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -67,19 +67,19 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// newSession returns a session that has run some lines, without an error.
+// newSession returns a session in which some lines have run without an error.
 func newSession(t testing.TB, lines ...string) *Session {
 	t.Helper()
 	s := New()
 	t.Cleanup(func() { s.Close() })
-	s.Patience = 50 * time.Millisecond
+	s.Patience = time.Minute // never reached, unless a test shortens it
 	for _, line := range lines {
 		answer(t, s, line)
 	}
 	return s
 }
 
-// answer runs a line that has to be understood.
+// answer runs a line and returns the printed result. The line must be correct.
 func answer(t testing.TB, s *Session, line string) string {
 	t.Helper()
 	r := s.Do(t.Context(), line)
@@ -97,7 +97,7 @@ func TestEveryCommandIsInATranscript(t *testing.T) {
 	for _, c := range Commands {
 		elsewhere := c.Name == "quit"
 		if !elsewhere && !strings.Contains(all.String(), Prompt+c.Name) {
-			t.Errorf("no transcript has %s", c.Name)
+			t.Errorf("no transcript contains %s", c.Name)
 		}
 	}
 }
@@ -114,16 +114,16 @@ func TestResult(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	if r = s.Do(t.Context(), "quit"); !r.Quit {
-		t.Error("quit does not")
+		t.Error("quit: got no Quit")
 	}
 	if r = s.Do(t.Context(), " # nothing"); r.Command != "" || r.Err != nil || r.Lines != nil {
-		t.Errorf("a comment: %+v", r)
+		t.Errorf("a comment: got %+v, want an empty result", r)
 	}
 	if r = s.Do(t.Context(), "expect no such thing"); r.Err == nil || r.Err.Kind != Unmet || r.Err.Column != 8 {
-		t.Errorf("expect: %+v", r.Err)
+		t.Errorf("expect: got %+v, want Unmet in column 8", r.Err)
 	}
 	if r = s.Do(t.Context(), "pair x\x00"); r.Err == nil || r.Err.Kind != Misuse {
-		t.Errorf("a control character: %+v", r.Err)
+		t.Errorf("a control character: got %+v, want Misuse", r.Err)
 	}
 }
 
@@ -150,7 +150,8 @@ e=%d  epoll                     IN
 	}
 }
 
-// How much a queue holds depends on the kernel: here it is the form that counts.
+// The size of a queue depends on the kernel, so this checks only the form of the
+// result.
 func TestUntil(t *testing.T) {
 	s := newSession(t, "tcp a b", "epoll e", "add e a in,out,et", "add e b in", "wait e")
 	want := `^write\(a, "abcdefghijklmnopqrstuvwxyzabcdef"\.\.\., 65536\) = 65536
@@ -159,14 +160,19 @@ write\(a, "abcdefghijklmnopqrstuvwxyzabcdef"\.\.\., 65536\) = -1 EAGAIN \(Resour
 	if got := answer(t, s, "write a until EAGAIN"); !regexp.MustCompile(want).MatchString(got) {
 		t.Errorf("got\n%s", got)
 	}
-	if got := answer(t, s, "wait e"); strings.Contains(got, "a, EPOLLOUT") {
-		t.Errorf("the queue is full: %s", got)
+	// A late acknowledgement makes room in the queue again. Fill the queue until
+	// that no longer happens and a is no longer writable.
+	for tries := 0; strings.Contains(answer(t, s, "wait e"), "{a, EPOLLOUT}"); tries++ {
+		if tries == 100 {
+			t.Fatal("a is still writable")
+		}
+		answer(t, s, "write a until EAGAIN")
 	}
-	// Reading makes room, and the writer is told of it. TCP may need a
-	// moment for both, and for all to arrive.
+	// Reading makes room, which is an edge for the writer. TCP may need some time
+	// until all data has arrived and is acknowledged.
 	for tries := 0; !strings.Contains(answer(t, s, "wait e 16 100"), "{a, EPOLLOUT}"); tries++ {
 		if tries == 100 {
-			t.Fatal("no edge for a")
+			t.Fatal("wait never reported EPOLLOUT for a")
 		}
 		got := answer(t, s, "read b until EAGAIN")
 		if !regexp.MustCompile(`(?s)^read\(b, .* = -1 EAGAIN \(Resource temporarily unavailable\)$`).MatchString(got) {
@@ -180,10 +186,11 @@ write\(a, "abcdefghijklmnopqrstuvwxyzabcdef"\.\.\., 65536\) = -1 EAGAIN \(Resour
 	}
 }
 
-// asleep waits until a thread of ours sleeps in a call on this descriptor.
-func asleep(t *testing.T, call string, fd int) (thread int) {
+// waitUntilAsleep waits until a thread of this process sleeps in a call on this
+// descriptor.
+func waitUntilAsleep(t *testing.T, call string, fd int) (thread int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); runtime.Gosched() {
 		threads, err := procfs.Threads(os.Getpid())
 		if err != nil {
 			t.Error(err)
@@ -195,14 +202,14 @@ func asleep(t *testing.T, call string, fd int) (thread int) {
 			}
 		}
 	}
-	t.Errorf("nobody sleeps in %s(%d)", call, fd)
+	t.Errorf("no thread sleeps in %s(%d)", call, fd)
 	return 0
 }
 
-// Ctrl-C at a prompt: the call is interrupted, and the session goes on.
+// After Ctrl-C at a prompt the call is interrupted, and the session continues.
 func TestInterrupt(t *testing.T) {
 	for _, tt := range []struct{ name, line, call, on string }{
-		{"for ever", "wait e 16 -1", "epoll_pwait", "e"},
+		{"without a timeout", "wait e 16 -1", "epoll_pwait", "e"},
 		{"with a timeout", "wait e 16 60000", "epoll_pwait", "e"},
 		{"read", "read a", "read", "a"},
 		{"until", "read a until EAGAIN", "read", "a"},
@@ -217,11 +224,11 @@ func TestInterrupt(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
 				defer cancel()
-				asleep(t, tt.call, fd)
+				waitUntilAsleep(t, tt.call, fd)
 			}()
 			r := s.Do(ctx, tt.line)
 			last := r.Calls[len(r.Calls)-1]
-			short := tt.call == "write" && last.Value > 0 && last.Value < 16777216 // it had written a part
+			short := tt.call == "write" && last.Value > 0 && last.Value < 16777216 // it has written a part before
 			if r.Err != nil || last.Errno != unix.EINTR && !short {
 				t.Errorf("got %+v", r)
 			}
@@ -233,6 +240,7 @@ func TestInterrupt(t *testing.T) {
 
 func TestPatience(t *testing.T) {
 	s := newSession(t, "epoll e", "pair a b", "fcntl a -O_NONBLOCK")
+	s.Patience = 50 * time.Millisecond
 	for _, line := range []string{"wait e 16 -1", "read a", "repeat 2 read a", "read a until EAGAIN"} {
 		r := s.Do(t.Context(), line)
 		if r.Err == nil || r.Err.Kind != Asleep || len(r.Calls) != 1 || r.Calls[0].Errno != unix.EINTR {
@@ -240,24 +248,25 @@ func TestPatience(t *testing.T) {
 		}
 	}
 	if got := answer(t, s, "wait e 16 60"); !strings.HasSuffix(got, " = 0") {
-		t.Errorf("a wait with a timeout needs no patience: %s", got)
+		t.Errorf("Patience must not end a wait with a timeout: got %s", got)
 	}
 }
 
-// signal(7): epoll_wait is not restarted, read is, since Go's handlers have
-// SA_RESTART.
+// After a signal, read is restarted because Go's handlers have SA_RESTART, but
+// epoll_wait is not: signal(7).
 func TestAlarm(t *testing.T) {
 	s := newSession(t, "epoll e", "pair a b", "fcntl a -O_NONBLOCK")
 	answer(t, s, "alarm 0")
-	if got, want := answer(t, s, "wait e 16 1000"), "epoll_wait(e, ..., 16, 1000) = -1 EINTR (Interrupted system call)\n--- SIGALRM ---"; got != want {
+	if got, want := answer(t, s, "wait e 16 60000"), "epoll_wait(e, ..., 16, 60000) = -1 EINTR (Interrupted system call)\n--- SIGALRM ---"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	answer(t, s, "alarm 0")
+	s.Patience = 50 * time.Millisecond
 	r := s.Do(t.Context(), "read a")
 	if r.Err == nil || r.Err.Kind != Asleep || !slices.Contains(r.Lines, "--- SIGALRM --- and it slept on, by SA_RESTART, until the lab ended it") {
-		t.Errorf("read was not restarted: %+v", r)
+		t.Errorf("read: got %+v, want it restarted after SIGALRM", r)
 	}
-	// An alarm is for calls that sleep, and for one of them.
+	// An alarm is for the next call that sleeps, and for that one only.
 	answer(t, s, "alarm 60000")
 	answer(t, s, `write b "x"`)
 	answer(t, s, "wait e")
@@ -270,35 +279,37 @@ func TestAlarm(t *testing.T) {
 	}
 }
 
-// SIGURG is what Go sends to its threads, now and then. That must not be seen.
+// The Go runtime sends SIGURG to its threads. It must not interrupt a wait.
 func TestForeignSignal(t *testing.T) {
-	s := newSession(t, "epoll e")
-	fd := s.names["e"].fd
-	sent := make(chan struct{})
+	s := newSession(t, "epoll e", "pair a b", "add e a in")
+	e, b := s.names["e"].fd, s.names["b"].fd
+	done := make(chan struct{})
 	go func() {
-		defer close(sent)
-		unix.Tgkill(os.Getpid(), asleep(t, "epoll_pwait", fd), unix.SIGURG)
+		defer close(done)
+		unix.Tgkill(os.Getpid(), waitUntilAsleep(t, "epoll_pwait", e), unix.SIGURG)
+		waitUntilAsleep(t, "epoll_pwait", e) // still, because the signal is blocked
+		unix.Write(b, []byte("x"))
 	}()
-	if got, want := answer(t, s, "wait e 16 2000"), "epoll_wait(e, [], 16, 2000) = 0"; got != want {
+	if got, want := answer(t, s, "wait e 16 -1"), "epoll_wait(e, [{a, EPOLLIN}], 16, -1) = 1"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	<-sent
+	<-done
 }
 
-// What TCP sends must not depend on acknowledgements that come later.
+// TCP must not delay data until an acknowledgement arrives.
 func TestNoDelay(t *testing.T) {
 	s := newSession(t, "tcp a b", "listen l", "connect c l", "accept l d", "socket e")
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
 		if on, err := unix.GetsockoptInt(s.names[name].fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); err != nil || on == 0 {
-			t.Errorf("%s: TCP_NODELAY is %d, %v", name, on, err)
+			t.Errorf("%s: got TCP_NODELAY %d, %v; want it set", name, on, err)
 		}
 	}
 }
 
-// descriptors returns all that this process has open.
+// descriptors returns the open descriptors of this process.
 func descriptors(t testing.TB) []procfs.FD {
 	t.Helper()
-	<-time.After(1) // the runtime opens its own now, if it has not yet
+	<-time.After(1) // the first timer makes the runtime open its own descriptors
 	fds, err := procfs.FDs(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
@@ -306,7 +317,8 @@ func descriptors(t testing.TB) []procfs.FD {
 	return fds
 }
 
-// A session has numbers of its own, closes them all, and another one gets them.
+// Each session has its own range of descriptor numbers. Close closes all of them,
+// and a later session uses the range again.
 func TestDescriptors(t *testing.T) {
 	before := descriptors(t)
 	one, two := New(), New()
@@ -316,12 +328,12 @@ func TestDescriptors(t *testing.T) {
 		two.Do(t.Context(), line)
 	}
 	if r := one.Do(t.Context(), "pair a b"); r.Err == nil || r.Err.Kind != Misuse {
-		t.Errorf("there is no end: %+v", r)
+		t.Errorf("more than %d objects: got %+v, want Misuse", maxObjects, r)
 	}
 	for n, s := range []*Session{one, two} {
 		for fd := range s.open {
 			if first := firstFD + n*maxObjects; fd < first || fd >= first+maxObjects {
-				t.Errorf("session %d has number %d", n, fd)
+				t.Errorf("session %d has descriptor %d, outside its range", n, fd)
 			}
 		}
 	}
@@ -338,7 +350,7 @@ func TestDescriptors(t *testing.T) {
 	}
 	three := newSession(t, "eventfd v")
 	if three.slot != one.slot {
-		t.Errorf("slot %d is not used again, but %d is", one.slot, three.slot)
+		t.Errorf("got slot %d, want slot %d again", three.slot, one.slot)
 	}
 }
 
@@ -350,8 +362,8 @@ func TestRun(t *testing.T) {
 	}{
 		{"answers only", "# a comment\n\nepoll e\n", Options{}, "epoll_create1(EPOLL_CLOEXEC) = e\n", ""},
 		{"echo", "# a comment\n\nepoll e", Options{Echo: true}, "lab> # a comment\nlab>\nlab> epoll e\nepoll_create1(EPOLL_CLOEXEC) = e\n", ""},
-		{"an error is the end", "epoll e\n  wiat e\nepoll f", Options{Name: "x.lab"}, "epoll_create1(EPOLL_CLOEXEC) = e\n", `x.lab:2:3: no command "wiat"; did you mean wait?`},
-		{"a failed call is none", "epoll e\nwait e 0\nexpect EINVAL", Options{}, "epoll_create1(EPOLL_CLOEXEC) = e\nepoll_wait(e, ..., 0, 0) = -1 EINVAL (Invalid argument)\n", ""},
+		{"an error ends the script", "epoll e\n  wiat e\nepoll f", Options{Name: "x.lab"}, "epoll_create1(EPOLL_CLOEXEC) = e\n", `x.lab:2:3: no command "wiat"; did you mean wait?`},
+		{"a failed call is not an error", "epoll e\nwait e 0\nexpect EINVAL", Options{}, "epoll_create1(EPOLL_CLOEXEC) = e\nepoll_wait(e, ..., 0, 0) = -1 EINVAL (Invalid argument)\n", ""},
 		{"expect", "epoll e\nexpect = f\n", Options{Name: "x.lab"}, "epoll_create1(EPOLL_CLOEXEC) = e\n", `x.lab:2:8: expected "= f", but the answer was "epoll_create1(EPOLL_CLOEXEC) = e"`},
 		{"keep going", "wiat e\nexpect x\nepoll e", Options{Name: "x.lab", KeepGoing: true}, "lab: column 1: no command \"wiat\"; did you mean wait?\nlab: column 8: expected \"x\", but the answer was \"\"\nepoll_create1(EPOLL_CLOEXEC) = e\n", `x.lab:2:8: expected "x", but the answer was ""`},
 		{"a transcript", "lab> epoll e\nepoll_create1(EPOLL_CLOEXEC) = e\n", Options{}, "epoll_create1(EPOLL_CLOEXEC) = e\n", ""},
@@ -370,7 +382,7 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := Run(ctx, newSession(t), strings.NewReader("epoll e\nwait e 16 -1\nepoll f"), &strings.Builder{}, Options{}); err != context.Canceled {
-		t.Errorf("cancelled: %v", err)
+		t.Errorf("cancelled: got %v, want context.Canceled", err)
 	}
 }
 
@@ -400,9 +412,9 @@ func TestComplete(t *testing.T) {
 		{"help sh", "5 show shutdown"},
 		{"expect w", "7"},
 	} {
-		begin, candidates, goesOn := s.Complete(tt.line)
+		begin, candidates, extensible := s.Complete(tt.line)
 		got := fmt.Sprint(begin)
-		if goesOn {
+		if extensible {
 			got += "+"
 		}
 		if got = strings.TrimSpace(got + " " + strings.Join(candidates, " ")); got != tt.want {
@@ -410,11 +422,11 @@ func TestComplete(t *testing.T) {
 		}
 	}
 	if _, all, _ := s.Complete(""); len(all) != len(Commands) {
-		t.Errorf("an empty line completes to %v", all)
+		t.Errorf("an empty line: got %v, want all commands", all)
 	}
 }
 
-// All that the lab says by itself fits on a screen of 72 columns.
+// The help and the table of show are at most 72 columns wide.
 func TestWidth(t *testing.T) {
 	s := newSession(t)
 	lines := []string{"help"}
@@ -429,7 +441,7 @@ func TestWidth(t *testing.T) {
 	for _, line := range lines {
 		for _, got := range strings.Split(answer(t, s, line), "\n") {
 			if n := len([]rune(got)); n > width && (strings.HasPrefix(line, "help") || line == "show") {
-				t.Errorf("%s: %d columns: %s", line, n, got)
+				t.Errorf("%s: got %d columns: %s", line, n, got)
 			}
 		}
 	}
@@ -442,12 +454,12 @@ func TestErrnos(t *testing.T) {
 	}
 	for _, e := range errnos {
 		if !names[e.name] {
-			t.Errorf("no errno is called %s", e.name)
+			t.Errorf("no errno has the name %s", e.name)
 		}
 	}
 }
 
-// That the pages and headings exist, TestCitations of internal/doctest knows.
+// TestCitations of internal/doctest checks that the pages and headings exist.
 func TestEveryCommandIsCited(t *testing.T) {
 	citation := regexp.MustCompile(`^(\w+)\((\d)\) "(.*)"$`)
 	for _, c := range Commands {

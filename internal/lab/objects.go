@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The commands that make objects. All descriptors are close-on-exec, and
-// nonblocking where that means something.
+// This file contains the commands that create objects. All descriptors are
+// close-on-exec, and nonblocking if their calls can block.
 
 func (r *run) pair(a []arg) error {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -19,7 +19,7 @@ func (r *run) pair(a []arg) error {
 	if problem != nil {
 		return problem
 	}
-	r.note(err, "socketpair", "AF_UNIX", "SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK", 0, array)
+	r.recordAndShow(err, "socketpair", "AF_UNIX", "SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK", 0, array)
 	return nil
 }
 
@@ -30,7 +30,7 @@ func (r *run) pipe(a []arg) error {
 	if problem != nil {
 		return problem
 	}
-	r.note(err, "pipe2", array, "O_NONBLOCK|O_CLOEXEC")
+	r.recordAndShow(err, "pipe2", array, "O_NONBLOCK|O_CLOEXEC")
 	return nil
 }
 
@@ -54,12 +54,12 @@ func (r *run) timerfd(a []arg) error {
 		Value:    unix.NsecToTimespec(int64(value) * int64(time.Millisecond)),
 		Interval: unix.NsecToTimespec(int64(interval) * int64(time.Millisecond)),
 	}, nil)
-	r.note(err, "timerfd_settime", r.ref(t), 0, fmt.Sprintf("{it_interval=%dms, it_value=%dms}", interval, value), "NULL")
+	r.recordAndShow(err, "timerfd_settime", r.ref(t), 0, fmt.Sprintf("{it_interval=%dms, it_value=%dms}", interval, value), "NULL")
 	return nil
 }
 
-// file is in memory, so that nothing is left of it if the lab is killed. To
-// epoll it is like any other.
+// file creates a file in memory, so that nothing is left behind if the lab is
+// killed. epoll treats it as any other regular file.
 func (r *run) file(a []arg) error {
 	fd, err := unix.MemfdCreate(a[0].text, unix.MFD_CLOEXEC)
 	_, problem := r.create(a[0].text, "file", fd, err, "memfd_create", quote([]byte(a[0].text)), "MFD_CLOEXEC")
@@ -79,7 +79,7 @@ func (r *run) epoll(a []arg) error {
 }
 
 func (r *run) dup(a []arg) error {
-	syscall.ForkLock.RLock() // until it is moved, it is not close-on-exec
+	syscall.ForkLock.RLock() // the new descriptor is not close-on-exec before create moves it
 	defer syscall.ForkLock.RUnlock()
 	kind := ""
 	if o := r.current(a[0].object); o != nil {
@@ -99,7 +99,8 @@ func (r *run) socket(a []arg) error {
 	return problem
 }
 
-// bound makes a socket with a port of the kernel's choosing; nil if it fails.
+// bound returns a socket bound to a port chosen by the kernel, and nil if that
+// fails.
 func (r *run) bound(name string) (l *object, problem error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if r.failed(err, "socket", "AF_INET", "SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK", "IPPROTO_IP") {
@@ -121,11 +122,11 @@ func (r *run) listen(a []arg) error {
 	if l == nil {
 		return problem
 	}
-	r.note(unix.Listen(l.fd, a[1].n), "listen", r.ref(l), a[1].n)
+	r.recordAndShow(unix.Listen(l.fd, a[1].n), "listen", r.ref(l), a[1].n)
 	return nil
 }
 
-// address returns where a listener listens, and how that is printed.
+// address returns the address of a listener and its printed form.
 func (r *run) address(l arg) (unix.Sockaddr, string, error) {
 	sa, err := unix.Getsockname(l.object.fd)
 	if r.failed(err, "getsockname", r.ref(l.object), "...", "[16]") {
@@ -148,7 +149,7 @@ func (r *run) connect(a []arg) error {
 	}
 	c := a[0].object
 	_, err := r.mayBlock(c.fd, func() (int, error) { return 0, unix.Connect(c.fd, sa) })
-	r.note(err, "connect", r.ref(c), address, 16)
+	r.recordAndShow(err, "connect", r.ref(c), address, 16)
 	return nil
 }
 
@@ -161,8 +162,8 @@ func (r *run) connectNew(a []arg) error {
 	return problem
 }
 
-// client makes a connected socket. It is blocking until then: so connect(2)
-// returns when the connection stands.
+// client makes a connected socket. The socket is blocking during connect(2), which
+// therefore returns when the connection is established.
 func (r *run) client(name string, sa unix.Sockaddr, address string) (ok bool, problem error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if r.failed(err, "socket", "AF_INET", "SOCK_STREAM|SOCK_CLOEXEC", "IPPROTO_IP") {
@@ -173,7 +174,7 @@ func (r *run) client(name string, sa unix.Sockaddr, address string) (ok bool, pr
 		return false, problem
 	}
 	_, err = r.sleep(true, func() (int, error) { return 0, unix.Connect(c.fd, sa) })
-	r.note(err, "connect", r.ref(c), address, 16)
+	r.recordAndShow(err, "connect", r.ref(c), address, 16)
 	if err != nil {
 		r.discard(c)
 		return false, nil
@@ -184,8 +185,8 @@ func (r *run) client(name string, sa unix.Sockaddr, address string) (ok bool, pr
 	return true, noDelay(c.fd)
 }
 
-// noDelay has small writes sent at once, as the steps do: else what a wait
-// reports would depend on when the peer's acknowledgement comes.
+// noDelay makes the kernel send small writes at once, as the steps do. Otherwise
+// the result of a wait would depend on the time of the peer's acknowledgement.
 func noDelay(fd int) error {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 }
@@ -197,13 +198,13 @@ func (r *run) accept(a []arg) error {
 		return fd, err
 	})
 	if err == nil {
-		noDelay(fd) // fails if this is AF_UNIX, which knows no delay
+		noDelay(fd) // fails for AF_UNIX, which has no delay
 	}
 	_, problem := r.create(a[1].text, "tcp", fd, err, "accept4", r.ref(l), "NULL", "NULL", "SOCK_CLOEXEC|SOCK_NONBLOCK")
 	return problem
 }
 
-// tcp uses a listener that nobody sees: its name is none that could be typed.
+// tcp uses a hidden listener. Its name contains a blank, so nobody can type it.
 func (r *run) tcp(a []arg) error {
 	l, problem := r.bound("the listener")
 	if l == nil {
@@ -213,15 +214,15 @@ func (r *run) tcp(a []arg) error {
 	if r.failed(unix.Listen(l.fd, 1), "listen", r.ref(l), 1) {
 		return nil
 	}
-	it := arg{word: word{text: l.name}, object: l}
-	sa, address, problem := r.address(it)
+	listener := arg{word: word{text: l.name}, object: l}
+	sa, address, problem := r.address(listener)
 	if sa == nil {
 		return problem
 	}
 	if ok, problem := r.client(a[1].text, sa, address); !ok {
 		return problem
 	}
-	return r.accept([]arg{it, a[0]})
+	return r.accept([]arg{listener, a[0]})
 }
 
 // discard closes an object and forgets its name.
@@ -231,12 +232,12 @@ func (r *run) discard(o *object) {
 	delete(r.names, o.name)
 }
 
-// quote returns data as strace prints it: cut, and with its escapes.
+// quote returns data as strace prints it: with escapes, and shortened.
 func quote(data []byte) string {
-	const most = 32
+	const maxLength = 32
 	var b strings.Builder
 	b.WriteByte('"')
-	for i, c := range data[:min(len(data), most)] {
+	for i, c := range data[:min(len(data), maxLength)] {
 		switch n := strings.IndexByte("\t\n\v\f\r\"\\", c); {
 		case n >= 0:
 			b.WriteByte('\\')
@@ -244,13 +245,13 @@ func quote(data []byte) string {
 		case c >= ' ' && c < 0x7f:
 			b.WriteByte(c)
 		case i+1 < len(data) && data[i+1] >= '0' && data[i+1] <= '9':
-			fmt.Fprintf(&b, `\%03o`, c) // a digit follows
+			fmt.Fprintf(&b, `\%03o`, c) // three digits, because another digit follows
 		default:
 			fmt.Fprintf(&b, `\%o`, c)
 		}
 	}
 	b.WriteByte('"')
-	if len(data) > most {
+	if len(data) > maxLength {
 		b.WriteString("...")
 	}
 	return b.String()

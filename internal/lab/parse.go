@@ -14,19 +14,19 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// A word is a part of a line: without blanks, or in double quotes.
+// A word is a part of a line, separated by blanks or enclosed in double quotes.
 type word struct {
-	text   string // of a quoted one, what the escapes stand for
+	text   string // without quotes, and with its escapes replaced
 	quoted bool
 	begin  int    // in bytes, from 0
 	column int    // in characters, from 1
-	rest   string // of the line, from this word on
+	rest   string // of the line, beginning with this word
 }
 
 const blanks = " \t\r"
 
-// split cuts a line into words and leaves out its comment, which begins with a
-// # at the beginning of a word.
+// split cuts a line into words and drops the comment, which begins with a word
+// that begins with #.
 func split(line string) ([]word, error) {
 	if !utf8.ValidString(line) || strings.ContainsFunc(strings.Trim(line, blanks), unprintable) {
 		return nil, misuse(1, "the line is not a text: %q", line)
@@ -71,16 +71,17 @@ func misuse(column int, format string, args ...any) *Error {
 	return &Error{Misuse, column, fmt.Sprintf(format, args...)}
 }
 
-// An arg is a word that a command was given, as what the command wants.
+// An arg is a word of the line, parsed as the type that the command takes.
 type arg struct {
 	word
-	n      int     // if a number
-	object *object // if the name of one
-	events uint32  // if a mask
+	n      int     // if it is a number
+	object *object // if it is the name of an object
+	events uint32  // if it is a mask
 }
 
-// numbers has the words of a form that stand for a number, and their limits.
-// Where the kernel has an opinion, the limits leave it room: -1 may be asked.
+// numbers contains the words of a form that stand for a number, and their limits.
+// Values that the kernel itself rejects are allowed, for example -1, so that the
+// lab shows the error.
 var numbers = map[string]struct{ min, max int }{
 	"BYTES":    {0, 16 << 20},
 	"NUMBER":   {0, 1<<62 - 1},
@@ -98,7 +99,7 @@ var numbers = map[string]struct{ min, max int }{
 type param struct {
 	text     string
 	optional bool
-	value    string // if the word is not there
+	value    string // used if the word is missing
 }
 
 func params(form string) []param {
@@ -117,7 +118,7 @@ func params(form string) []param {
 	return list
 }
 
-// What a param may be, besides a number.
+// The types of a param. If none of these applies, it is a number.
 func (p param) isNew() bool    { return len(p.text) == 2 && p.text[0] == '+' }
 func (p param) isObject() bool { return len(p.text) == 1 }
 func (p param) isRest() bool   { return strings.HasSuffix(p.text, "…") }
@@ -129,7 +130,7 @@ func (p param) choices() []string {
 	return nil
 }
 
-// parse finds the command, and which of its forms the words fit.
+// parse finds the command and the form that the words fit.
 func (s *Session) parse(words []word) (func(*run, []arg) error, []arg, error) {
 	if words[0].quoted {
 		return nil, nil, misuse(words[0].column, "a text in quotes is no command")
@@ -138,31 +139,31 @@ func (s *Session) parse(words []word) (func(*run, []arg) error, []arg, error) {
 	if c == nil {
 		return nil, nil, misuse(words[0].column, "no command %q%s", words[0].text, didYouMean(words[0].text, commandNames(), "help lists them"))
 	}
-	var worst *Error
+	var best *Error // of the form that fits the most words
 	for _, f := range c.forms {
 		args, err := s.match(params(f.args), words)
 		if err == nil {
 			return f.run, args, nil
 		}
-		if worst == nil || err.Column > worst.Column {
-			worst = err // the form that fits best
+		if best == nil || err.Column > best.Column {
+			best = err
 		}
 	}
-	return nil, nil, worst
+	return nil, nil, best
 }
 
-// match reads the words behind the first as a form has them.
+// match parses the words after the command as the args of a form.
 func (s *Session) match(form []param, words []word) ([]arg, *Error) {
 	var args []arg
 	end := words[len(words)-1]
-	behind := end.column + utf8.RuneCountInString(end.rest)
+	afterEnd := end.column + utf8.RuneCountInString(end.rest)
 	given := words[1:]
 	for i, p := range form {
-		w := word{text: p.value, column: behind}
+		w := word{text: p.value, column: afterEnd}
 		if i < len(given) {
 			w = given[i]
 		} else if !p.optional {
-			return nil, misuse(behind, "%s needs one more word: %s", words[0].text, usage(words[0].text))
+			return nil, misuse(afterEnd, "%s needs one more word: %s", words[0].text, usage(words[0].text))
 		}
 		a, err := s.arg(p, w)
 		if err != nil {
@@ -182,7 +183,7 @@ func (s *Session) match(form []param, words []word) ([]arg, *Error) {
 	return args, nil
 }
 
-// arg reads a word as what p wants.
+// arg parses a word as the type of p.
 func (s *Session) arg(p param, w word) (arg, *Error) {
 	a := arg{word: w}
 	switch {
@@ -235,7 +236,7 @@ func (s *Session) newName(w word) *Error {
 	if o := s.names[w.text]; o != nil && !s.closed(o) {
 		return misuse(w.column, "%s is taken: close it, or choose another name", w.text)
 	}
-	if len(s.open) > maxObjects-3 { // tcp needs three
+	if len(s.open) > maxObjects-3 { // one command creates at most 3: tcp
 		return misuse(w.column, "%d objects are open, and more than that nobody can follow", len(s.open))
 	}
 	return nil
@@ -256,7 +257,7 @@ func (s *Session) number(what string, w word) (int, *Error) {
 	return int(n), nil
 }
 
-// eventBits has the bits of a mask by name: in, out, …
+// eventBits maps the names of the events (in, out, …) to their bits.
 var eventBits = func() map[string]uint32 {
 	bits := make(map[string]uint32)
 	for i := range 32 {
@@ -269,7 +270,7 @@ var eventBits = func() map[string]uint32 {
 
 func eventNames() []string { return slices.Collect(maps.Keys(eventBits)) }
 
-// parseEvents reads "in,et", "EPOLLIN|EPOLLET", "0" or "none".
+// parseEvents parses "in,et", "EPOLLIN|EPOLLET", "0" or "none".
 func parseEvents(w word) (uint32, *Error) {
 	if w.text == "0" || strings.EqualFold(w.text, "none") {
 		return 0, nil
@@ -287,7 +288,8 @@ func parseEvents(w word) (uint32, *Error) {
 	return mask, nil
 }
 
-// didYouMean suggests the candidate nearest to a word, if one is near.
+// didYouMean suggests the candidate most similar to a word, or returns otherwise
+// if none is similar.
 func didYouMean(text string, candidates []string, otherwise string) string {
 	nearest, least := "", 3
 	slices.Sort(candidates)
@@ -302,7 +304,8 @@ func didYouMean(text string, candidates []string, otherwise string) string {
 	return "; did you mean " + nearest + "?"
 }
 
-// distance is how many letters have to be added, taken away or changed.
+// distance returns the number of bytes to insert, delete or change to turn a
+// into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -9,23 +9,21 @@ import (
 	"time"
 )
 
-// The commands that are no system calls, or many of them.
+// This file contains the commands that make no system call, or several.
 
-// Most that until EAGAIN moves, and that a file holds: it never says EAGAIN.
 const (
-	mostMoved = 64 << 20
-	mostFile  = 1 << 20
+	chunkSize     = 64 << 10 // of a read or write by until EAGAIN, as in the steps
+	maxUntil      = 64 << 20 // bytes that until EAGAIN transfers in all
+	maxFilesBytes = 1 << 20  // all files together, which never return EAGAIN
 )
 
-const chunk = 64 << 10 // what until EAGAIN moves at a time: as the steps do
-
 func (r *run) readAll(a []arg) error {
-	buf := make([]byte, chunk)
+	buf := make([]byte, chunkSize)
 	return r.until(a[0], func() (Call, error) { return r.readOnce(a[0].object, buf), nil })
 }
 
 func (r *run) writeAll(a []arg) error {
-	data := alphabet(chunk)
+	data := alphabet(chunkSize)
 	return r.until(a[0], func() (Call, error) {
 		if err := r.roomFor(a[0], len(data)); err != nil {
 			return Call{}, err
@@ -34,8 +32,8 @@ func (r *run) writeAll(a []arg) error {
 	})
 }
 
-// until makes a call again and again, until it fails or there is nothing more,
-// and shows the first and the last.
+// until repeats a call until it fails or returns 0, and shows the first and the
+// last call.
 func (r *run) until(a arg, call func() (Call, error)) (problem error) {
 	var last Call
 	calls, total := 0, 0
@@ -53,7 +51,7 @@ func (r *run) until(a arg, call func() (Call, error)) (problem error) {
 		if c.Value <= 0 || r.overslept || r.ctx.Err() != nil {
 			break
 		}
-		if total >= mostMoved {
+		if total >= maxUntil {
 			problem = misuse(a.column, "%d bytes, and no end of it", total)
 			break
 		}
@@ -67,16 +65,17 @@ func (r *run) until(a arg, call func() (Call, error)) (problem error) {
 	return problem
 }
 
-// roomFor says whether a file may grow by n bytes: it is in memory.
+// roomFor returns an error if the lab's files may not grow by n bytes. They are
+// in memory, so their size is limited. For other objects it returns nil.
 func (r *run) roomFor(a arg, n int) error {
 	o := r.current(a.object)
 	if o == nil || o.kind != "file" {
 		return nil
 	}
-	if r.filed+n > mostFile {
-		return misuse(a.column, "files of the lab get no more than %d bytes altogether, and never say EAGAIN", mostFile)
+	if r.filesBytes+n > maxFilesBytes {
+		return misuse(a.column, "files of the lab get no more than %d bytes altogether, and never say EAGAIN", maxFilesBytes)
 	}
-	r.filed += n
+	r.filesBytes += n
 	return nil
 }
 
@@ -95,7 +94,7 @@ func (r *run) pause(a []arg) error {
 	return nil
 }
 
-// repeat shows the first and the last answer.
+// repeat shows the results of the first and the last time.
 func (r *run) repeat(a []arg) error {
 	if c := a[1].text; c == "repeat" || c == "quit" {
 		return misuse(a[1].column, "%s cannot be repeated", c)
@@ -129,7 +128,7 @@ func (r *run) append(other Result) {
 	r.Lines = append(r.Lines, other.Lines...)
 }
 
-// calls prints the table of strace -c, without the times.
+// calls prints the table of strace -c without the columns for time.
 func (r *run) calls([]arg) error {
 	var all tally
 	r.print("calls errors")

@@ -1,25 +1,26 @@
-// Package lab makes one system call for each line that it is given, and
-// answers as strace(1) would print it, with the names of the lab's objects in
-// place of descriptor numbers:
+// Package lab makes one system call for each line of input and prints it as
+// strace(1) does, but with the names of the lab's objects in place of descriptor
+// numbers:
 //
 //	add e a in,et
 //	epoll_ctl(e, EPOLL_CTL_ADD, a, {EPOLLIN|EPOLLET, a}) = 0
 //
-// A [Session] knows nothing of terminals: it is given lines and returns
-// [Result]s. [Run] drives one from a file, [Replay] from a transcript.
+// A [Session] takes lines and returns [Result]s; it does not use a terminal. [Run]
+// runs a script in a session, and [Replay] a transcript.
 //
 // # Descriptors
 //
-// A closed number is free, and the kernel gives it to the next object. That is
-// something to be shown, but in a process that does other things, too, the next
-// one may be anybody's. So each session moves what it makes to a range of
-// numbers that nobody else uses, since the kernel hands out the lowest: no line
-// reaches a descriptor that is not the session's own.
+// After close(2) the kernel may use the number for the next descriptor. The lab
+// shows this. But in a process with other goroutines that next descriptor may
+// not be the lab's. Therefore each session moves its descriptors to a range of
+// its own. The kernel always returns the lowest free number, so nothing else in
+// the process gets a number of this range, and no line can reach a descriptor
+// outside it.
 //
 // # Calls that sleep
 //
-// They do so on a thread of their own, and a signal ends them: EINTR is what
-// the kernel then says. See [Session.Patience] and sleep.go.
+// A call that sleeps is locked to its thread. A signal interrupts it, and it
+// fails with EINTR. See [Session.Patience] and sleep.go.
 package lab
 
 import (
@@ -38,56 +39,57 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Session is a set of named objects, and the lines that act on them. It must
-// be closed, and is for one goroutine at a time.
+// A Session runs lines and keeps the objects that they create. It must be closed
+// after use. Only one goroutine may use it at a time.
 type Session struct {
-	// Raw has real descriptor numbers and data printed in place of names.
+	// Raw prints descriptor numbers and event data in place of names.
 	Raw bool
 
-	// Patience is how long a call may sleep that would sleep for ever if
-	// nothing happened. 0 is for people: until the context of Do ends.
+	// Patience limits the time that a call without a timeout may sleep. 0 is
+	// for interactive use: only the context of Do ends the call.
 	Patience time.Duration
 
-	// Longest is what sleep, alarm and a wait may take: [New] says 60 s.
+	// Longest limits the times given to sleep, alarm, timerfd and wait. [New]
+	// sets it to 60 s.
 	Longest time.Duration
 
-	slot   int // of the ranges of descriptor numbers, ours
-	names  map[string]*object
-	open   map[int]*object // by number: what it means to the kernel now
-	byID   []*object
-	counts map[string]tally
-	alarm  *time.Duration // set by alarm for the next call that sleeps
-	filed  int            // bytes written to files
+	slot       int // index of the range of descriptor numbers
+	names      map[string]*object
+	open       map[int]*object  // by number: the object that has it now
+	byID       []*object        // all objects ever made
+	counts     map[string]tally // by call, since the last command calls
+	alarm      *time.Duration   // set by alarm for the next call that sleeps
+	filesBytes int              // bytes written to all files
 
-	answer   string // the last one, for expect
+	answer   string // the last lines printed, for expect
 	lastCall string // for help ERRNO
 }
 
-// An object is what a name stands for: a descriptor number. It may be closed by
-// now, or stand for a younger object.
+// An object is a named descriptor. Its number may have been closed since, or
+// reused for a newer object.
 type object struct {
 	name string
 	kind string // pair, tcp, pipe, epoll, …
 	fd   int
-	id   int // goes to the kernel with fd as an event's data, and comes back
+	id   int // registered together with fd as the data of an event
 }
 
 type tally struct{ calls, errors int }
 
-// A Result is what a line led to.
+// A Result is the outcome of a line.
 type Result struct {
-	Command string   // its name; "" for a blank line
-	Calls   []Call   // those that are shown; repeat and until leave out the middle
-	Lines   []string // the answer, for people
-	Err     *Error   // if the line was not understood, or did not end well
+	Command string   // its name, or "" for a blank line
+	Calls   []Call   // those that are shown; repeat and until show only two
+	Lines   []string // the text to print
+	Err     *Error   // if the line was wrong or did not succeed
 	Quit    bool     // the user wants to leave
 }
 
-// A Call is a system call and what the kernel answered.
+// A Call is a system call and its result.
 type Call struct {
 	Name   string   // as in section 2 of the manual
 	Args   []string // as printed
-	Value  int      // what it returned, -1 for an error
+	Value  int      // the return value, -1 for an error
 	Errno  unix.Errno
 	Answer string // Value as printed: "5", or the name of a new object
 }
@@ -102,8 +104,8 @@ func (c Call) String() string {
 	return c.Name + "(" + strings.Join(c.Args, ", ") + ") = " + answer
 }
 
-// errnoName is the name by which the kernel calls it. Of two names for one
-// number, unix has the C library's.
+// errnoName returns the name of an errno in the kernel. unix.ErrnoName returns
+// ENOTSUP for EOPNOTSUPP, a second name that only C libraries use.
 func errnoName(e unix.Errno) string {
 	if e == unix.EOPNOTSUPP {
 		return "EOPNOTSUPP"
@@ -111,8 +113,8 @@ func errnoName(e unix.Errno) string {
 	return unix.ErrnoName(e)
 }
 
-// Kind says what sort of an error it is. (That a system call fails is none: it
-// is the answer.)
+// Kind is the kind of an [Error]. (A system call that fails is not an error of the
+// lab, but a result.)
 type Kind string
 
 const (
@@ -121,7 +123,8 @@ const (
 	Unmet  Kind = "unmet"  // the last answer is not what expect says
 )
 
-// Error is an error of the user's. The column is in characters, from 1.
+// Error is a mistake in a line, or a line that had no success. Column counts
+// characters from 1.
 type Error struct {
 	Kind   Kind
 	Column int
@@ -130,7 +133,8 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Text }
 
-// Each session has a range of this many numbers, from firstFD on.
+// Each session has a range of maxObjects descriptor numbers. The first range
+// begins at firstFD.
 const (
 	maxObjects = 64
 	firstFD    = 100
@@ -159,7 +163,7 @@ func New() *Session {
 	return s
 }
 
-// Close closes all that the session has open, and ends it.
+// Close closes all descriptors of the session and ends it.
 func (s *Session) Close() error {
 	var errs []error
 	for fd := range s.open {
@@ -173,7 +177,7 @@ func (s *Session) Close() error {
 	return errors.Join(errs...)
 }
 
-// Do runs one line. When ctx ends, so does a call that sleeps.
+// Do runs one line. If ctx is done, a call that sleeps is interrupted.
 func (s *Session) Do(ctx context.Context, line string) Result {
 	r := s.do(ctx, line)
 	awaitArrival()
@@ -186,13 +190,13 @@ func (s *Session) Do(ctx context.Context, line string) Result {
 	return r
 }
 
-// answered matches what the kernel has answered in a transcript.
-var answered = regexp.MustCompile(`^\w+\(.*\) += `)
+// resultLine matches a line of a transcript that shows the result of a call.
+var resultLine = regexp.MustCompile(`^\w+\(.*\) += `)
 
 func (s *Session) do(ctx context.Context, line string) Result {
 	r := &run{Session: s, ctx: ctx}
-	line = strings.TrimPrefix(line, Prompt) // it was copied from a transcript
-	if answered.MatchString(line) {
+	line = strings.TrimPrefix(line, Prompt) // if the line was copied from a transcript
+	if resultLine.MatchString(line) {
 		return r.Result
 	}
 	words, err := split(line)
@@ -213,18 +217,18 @@ func (s *Session) do(ctx context.Context, line string) Result {
 	return r.Result
 }
 
-// A run is a line that is being run.
+// A run is the execution of one line.
 type run struct {
 	*Session
 	Result
-	ctx       context.Context
-	overslept bool // a call was interrupted because patience was at its end
-	signalled bool // SIGALRM was sent during a call
-	ended     bool // a call was interrupted by wakeUp, whatever for
+	ctx         context.Context
+	overslept   bool // a call was interrupted because it slept longer than Patience
+	signalled   bool // SIGALRM was sent during a call
+	interrupted bool // a call was interrupted by wakeUp, for whatever reason
 }
 
-// made counts a call and describes it.
-func (r *run) made(n int, err error, name string, args ...any) Call {
+// record counts a call and describes it.
+func (r *run) record(n int, err error, name string, args ...any) Call {
 	c := Call{Name: name, Value: n, Answer: strconv.Itoa(n)}
 	for _, a := range args {
 		c.Args = append(c.Args, fmt.Sprint(a))
@@ -240,41 +244,42 @@ func (r *run) made(n int, err error, name string, args ...any) Call {
 	return c
 }
 
-// note counts a call that returned 0 or an error, and shows it.
-func (r *run) note(err error, name string, args ...any) {
-	r.show(r.made(0, err, name, args...))
+// recordAndShow counts and shows a call that returned 0 or an error.
+func (r *run) recordAndShow(err error, name string, args ...any) {
+	r.show(r.record(0, err, name, args...))
 }
 
-// failed notes a call that only prepares something, if it failed.
+// failed reports whether err is an error. If so, it counts and shows the call. It
+// is for calls that only prepare something and are not shown if they succeed.
 func (r *run) failed(err error, name string, args ...any) bool {
 	if err != nil {
-		r.note(err, name, args...)
+		r.recordAndShow(err, name, args...)
 	}
 	return err != nil
 }
 
-// show puts a call in the answer.
+// show adds a call to the result.
 func (r *run) show(c Call) {
 	r.Calls = append(r.Calls, c)
 	r.print("%v", c)
 	if r.signalled {
 		r.signalled = false
 		text := "--- SIGALRM ---"
-		if r.ended {
+		if r.interrupted {
 			text += " and it slept on, by SA_RESTART, until the lab ended it"
 		}
 		r.print("%s", text)
 	}
 }
 
-// print puts a line in the answer, or several.
+// print adds one or more lines to the result.
 func (r *run) print(format string, args ...any) {
 	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
 		r.Lines = append(r.Lines, strings.TrimRight(line, " "))
 	}
 }
 
-// ref is an object as it is printed.
+// ref returns the printed form of an object: its name or its number.
 func (s *Session) ref(o *object) string {
 	if s.Raw {
 		return strconv.Itoa(o.fd)
@@ -282,20 +287,22 @@ func (s *Session) ref(o *object) string {
 	return o.name
 }
 
-// data is what is registered with epoll_ctl(2): the number, as most programs
-// do, and in the upper half whose it was then.
+// data returns the data that the lab registers with epoll_ctl(2): the descriptor
+// number, as most programs do, and in the upper half the ID of the object that
+// had this number at the time.
 func (o *object) data() uint64 { return uint64(o.id)<<32 | uint64(o.fd) }
 
-// of returns the object that was registered with this data.
-func (s *Session) of(data uint64) *object { return s.byID[data>>32] }
+// registered returns the object that was registered with this data.
+func (s *Session) registered(data uint64) *object { return s.byID[data>>32] }
 
-// current returns what a number means now; nil if it is closed.
+// current returns the object that has the number of o now, or nil if the number
+// is closed.
 func (s *Session) current(o *object) *object { return s.open[o.fd] }
 
-// closed says whether the object was closed, by its name or by another one.
+// closed reports whether the object was closed, under its own or another name.
 func (s *Session) closed(o *object) bool { return s.current(o) != o }
 
-// adopt moves a new descriptor to the session's range and names it.
+// adopt moves a new descriptor to the range of the session and gives it a name.
 func (s *Session) adopt(name, kind string, fd int) (*object, error) {
 	first := firstFD + s.slot*maxObjects
 	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, first)
@@ -313,8 +320,8 @@ func (s *Session) adopt(name, kind string, fd int) (*object, error) {
 	return o, nil
 }
 
-// adoptPair adopts what a call has put into an array, and returns that array as
-// it is printed.
+// adoptPair adopts two descriptors that a call returned in an array, and returns
+// the printed form of the array.
 func (r *run) adoptPair(a []arg, kind string, fds [2]int, err error) (string, error) {
 	if err != nil {
 		return "...", nil
@@ -331,9 +338,9 @@ func (r *run) adoptPair(a []arg, kind string, fds [2]int, err error) (string, er
 	return "[" + r.ref(first) + ", " + r.ref(second) + "]", nil
 }
 
-// create names the descriptor that a call has returned, and shows the call.
+// create adopts the descriptor that a call returned, and shows the call.
 func (r *run) create(name, kind string, fd int, err error, call string, args ...any) (*object, error) {
-	c := r.made(fd, err, call, args...)
+	c := r.record(fd, err, call, args...)
 	var o *object
 	if err == nil {
 		if o, err = r.adopt(name, kind, fd); err != nil {
@@ -345,7 +352,7 @@ func (r *run) create(name, kind string, fd int, err error, call string, args ...
 	return o, nil
 }
 
-// objects returns what has a name, in the order in which it was made.
+// objects returns all named objects in the order of their creation.
 func (s *Session) objects() []*object {
 	return slices.SortedFunc(maps.Values(s.names), func(a, b *object) int { return cmp.Compare(a.id, b.id) })
 }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// showAll draws what the kernel has of each object: a line for each, and below
-// an epoll instance its interest list.
+// showAll prints the state of each object in the kernel on one line, and below an
+// epoll instance its interest list.
 func (r *run) showAll([]arg) error {
 	objects := r.objects()
 	if len(objects) == 0 {
@@ -19,21 +19,21 @@ func (r *run) showAll([]arg) error {
 		return nil
 	}
 	const row = "%-*s  %-8s %7s %7s  %s"
-	wide := len("name")
+	nameWidth := len("name")
 	for _, o := range objects {
-		wide = max(wide, len(r.label(o)))
+		nameWidth = max(nameWidth, len(r.label(o)))
 	}
-	r.print(row, wide, "name", "kind", "unread", "unsent", "poll(2)")
+	r.print(row, nameWidth, "name", "kind", "unread", "unsent", "poll(2)")
 	for _, o := range objects {
 		switch now := r.current(o); {
 		case now == nil:
-			r.print("%-*s  closed", wide, r.label(o))
+			r.print("%-*s  closed", nameWidth, r.label(o))
 		case now != o:
-			r.print("%-*s  closed; the number is that of %s now", wide, r.label(o), now.name)
+			r.print("%-*s  closed; the number is that of %s now", nameWidth, r.label(o), now.name)
 		default:
 			kind, unread, unsent := queues(o)
-			r.print(row, wide, r.label(o), kind, unread, unsent, pollAll(o))
-			if err := r.showInterests(o, wide); err != nil {
+			r.print(row, nameWidth, r.label(o), kind, unread, unsent, pollAll(o))
+			if err := r.showInterests(o, nameWidth); err != nil {
 				return err
 			}
 		}
@@ -41,7 +41,7 @@ func (r *run) showAll([]arg) error {
 	return nil
 }
 
-// label is a name, with its number if that is wanted.
+// label returns the name of an object, with its number if Raw is set.
 func (s *Session) label(o *object) string {
 	if s.Raw {
 		return o.name + "=" + strconv.Itoa(o.fd)
@@ -49,8 +49,8 @@ func (s *Session) label(o *object) string {
 	return o.name
 }
 
-// showInterests prints the interest list as the kernel has it.
-func (r *run) showInterests(e *object, wide int) error {
+// showInterests prints the interest list of an epoll instance, from /proc.
+func (r *run) showInterests(e *object, nameWidth int) error {
 	if e.kind != "epoll" {
 		return nil
 	}
@@ -59,7 +59,7 @@ func (r *run) showInterests(e *object, wide int) error {
 		return err
 	}
 	for _, entry := range list {
-		o := r.of(entry.Data)
+		o := r.registered(entry.Data)
 		remark := ""
 		switch now := r.open[entry.FD]; {
 		case now == nil:
@@ -68,13 +68,13 @@ func (r *run) showInterests(e *object, wide int) error {
 			remark = "closed, and now " + now.name
 		}
 		mask := strings.ReplaceAll(entry.Events.Asked().String(), "EPOLL", "")
-		r.print("    %-*s  %-16s  %s", wide, r.label(o), mask, remark)
+		r.print("    %-*s  %-16s  %s", nameWidth, r.label(o), mask, remark)
 	}
 	return nil
 }
 
-// queues returns what a socket is, and how many bytes wait in it. Of a
-// listener, unread is how many connections do.
+// queues returns the kind of an object and the number of bytes in its queues. For
+// a listener, unread is the number of connections that wait for accept(2).
 func queues(o *object) (kind, unread, unsent string) {
 	if on, err := unix.GetsockoptInt(o.fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && on == 1 {
 		if info, err := unix.GetsockoptTCPInfo(o.fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
@@ -84,7 +84,7 @@ func queues(o *object) (kind, unread, unsent string) {
 	if n, err := unix.IoctlGetInt(o.fd, unix.SIOCINQ); err == nil && o.kind != "file" && o.kind != "dir" {
 		unread = strconv.Itoa(n)
 	}
-	if o.kind == "tcp" { // elsewhere it is memory, or no such thing
+	if o.kind == "tcp" { // otherwise SIOCOUTQ returns memory usage or fails
 		if n, err := unix.IoctlGetInt(o.fd, unix.SIOCOUTQ); err == nil {
 			unsent = strconv.Itoa(n)
 		}

@@ -13,17 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wakeUp ends a call that sleeps. Go catches every signal with SA_RESTART, so
-// that read(2) and its like would sleep on: catch takes that away from this
-// one. SIGALRM keeps it, so that the lab shows what signal(7) says: epoll_wait
-// is interrupted nevertheless, read is not.
+// wakeUp is the signal that interrupts a call that sleeps. Go installs all handlers
+// with SA_RESTART, so calls such as read(2) would continue to sleep.
+// installHandlers removes SA_RESTART for wakeUp. SIGALRM keeps it, so the lab
+// shows what signal(7) describes: SIGALRM interrupts epoll_wait, but not read.
 const wakeUp = unix.SIGUSR2
 
-// catch sees to it that SIGALRM and wakeUp have handlers. Go's hand the signal
-// to a channel, which nobody reads: what counts is the call.
-var catch = sync.OnceFunc(func() {
+// installHandlers installs handlers for SIGALRM and wakeUp. Go's handlers send to
+// a channel, which nobody reads: only the effect on the call matters.
+var installHandlers = sync.OnceFunc(func() {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGALRM, wakeUp)
-	var action struct { // as the kernel has it on amd64 and arm64
+	var action struct { // struct kernel_sigaction on amd64 and arm64
 		handler, flags, restorer uintptr
 		mask                     uint64
 	}
@@ -41,18 +41,18 @@ var catch = sync.OnceFunc(func() {
 
 var errPatience = errors.New("patience is at its end")
 
-// sleep makes a call that may sleep. What may sleep for ever ends with the
-// session's patience, and everything with the context. If an alarm is set, it
-// comes during the call.
-func (r *run) sleep(forever bool, call func() (int, error)) (int, error) {
-	catch()
+// sleep makes a call that may sleep. When the context is done, the call is
+// interrupted, and if it has no timeout of its own, also after the session's
+// Patience. If an alarm is set, it runs from the beginning of the call.
+func (r *run) sleep(noTimeout bool, call func() (int, error)) (int, error) {
+	installHandlers()
 	ctx := r.ctx
-	if forever && r.Patience > 0 {
+	if noTimeout && r.Patience > 0 {
 		var cancel func()
 		ctx, cancel = context.WithTimeoutCause(ctx, r.Patience, errPatience)
 		defer cancel()
 	}
-	runtime.LockOSThread() // a signal is sent to a thread, and must not miss it
+	runtime.LockOSThread() // the signals are sent to this thread
 	defer runtime.UnlockOSThread()
 	thread := unix.Gettid()
 	stopAlarm := r.startAlarm(thread)
@@ -60,13 +60,13 @@ func (r *run) sleep(forever bool, call func() (int, error)) (int, error) {
 	n, err := call()
 	stopInterrupt()
 	stopAlarm()
-	r.ended = err == unix.EINTR && ctx.Err() != nil
-	r.overslept = r.ended && context.Cause(ctx) == errPatience
+	r.interrupted = err == unix.EINTR && ctx.Err() != nil
+	r.overslept = r.interrupted && context.Cause(ctx) == errPatience
 	return n, err
 }
 
-// interruptAtEnd sends the thread wakeUp when ctx ends. It does so until it is
-// stopped, since the first may come just before the call begins to sleep.
+// interruptAtEnd sends wakeUp to the thread when ctx is done. It repeats this until
+// it is stopped, because the first signal may come just before the call sleeps.
 func interruptAtEnd(ctx context.Context, thread int) (stop func()) {
 	stopped, done := make(chan struct{}), make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
@@ -88,7 +88,8 @@ func interruptAtEnd(ctx context.Context, thread int) (stop func()) {
 	}
 }
 
-// startAlarm sends the thread SIGALRM when the time has come that alarm set.
+// startAlarm sends SIGALRM to the thread after the time that the command alarm has
+// set.
 func (r *run) startAlarm(thread int) (stop func()) {
 	if r.alarm == nil {
 		return func() {}
@@ -107,11 +108,11 @@ func (r *run) startAlarm(thread int) (stop func()) {
 	}
 }
 
-// epollWait is epoll_pwait(2): the same as epoll_wait(2), with a signal mask
-// for as long as it sleeps. Ours lets only the lab's signals through. So Go's
-// SIGURG, by which the runtime preempts goroutines, is not seen as an EINTR;
-// and SIGALRM, blocked until then, cannot come too early and be missed:
-// signal(7), pselect(2).
+// epollWait calls epoll_pwait(2), which is epoll_wait(2) with a signal mask during
+// the call. The mask blocks all signals but those of the lab. So SIGURG, which the
+// Go runtime uses to preempt goroutines, does not interrupt the call. SIGALRM is
+// blocked before the call, so it cannot arrive too early and be missed: signal(7),
+// pselect(2).
 func epollWait(epfd int, events []unix.EpollEvent, maxevents, timeout int) (int, error) {
 	bit := func(s unix.Signal) uint64 { return 1 << (s - 1) }
 	mask := ^(bit(unix.SIGALRM) | bit(wakeUp))
@@ -123,8 +124,8 @@ func epollWait(epfd int, events []unix.EpollEvent, maxevents, timeout int) (int,
 	return int(n), nil
 }
 
-// blockAlarm keeps SIGALRM from the calling thread, until epollWait lets it
-// through. The caller has locked the thread.
+// blockAlarm blocks SIGALRM in the calling thread, so that it is delivered only
+// during epollWait. The caller must have called runtime.LockOSThread.
 func blockAlarm() (restore func()) {
 	var set, old unix.Sigset_t
 	set.Val[0] = 1 << (unix.SIGALRM - 1)
@@ -132,7 +133,7 @@ func blockAlarm() (restore func()) {
 	return func() { unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) }
 }
 
-// mayBlock calls what may sleep if fd has no O_NONBLOCK.
+// mayBlock makes a call that may sleep if fd does not have O_NONBLOCK.
 func (r *run) mayBlock(fd int, call func() (int, error)) (int, error) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil || flags&unix.O_NONBLOCK != 0 {

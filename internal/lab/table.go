@@ -9,25 +9,25 @@ import (
 type Command struct {
 	Name string
 	Does string
-	More string // for help COMMAND
-	Read string // the man page and its heading
+	More string // the rest of the text of help COMMAND
+	Read string // the man page and the heading to read
 
 	forms []form
 }
 
-// A form is what may stand behind a command. +A is a name that the command
-// gives, A one that exists, [BYTES=65536] may be left out, as may [wr|rd|both],
-// which then is the first of them; words in capitals are numbers (see numbers)
-// or EVENTS, and TEXT… is the rest of the line.
+// A form describes the words that may follow a command. +A is a new name, and A
+// the name of an object. A word in brackets is optional: [BYTES=65536] contains
+// the default, and the default of [wr|rd|both] is wr. Other words in capitals are
+// numbers (see numbers) or EVENTS. TEXT… is the rest of the line.
 type form struct {
 	args string
 	run  func(*run, []arg) error
 }
 
-// Commands is the table, in the order of help.
+// Commands is the table, in the order in which help lists it.
 var Commands []Command
 
-func init() { // not an initial value: help refers to the table
+func init() { // not in the declaration, because help refers to the table
 	Commands = []Command{
 		{"pair", "two connected sockets", "An AF_UNIX stream, nonblocking. What is written to one is read from the other.",
 			`socketpair(2) "DESCRIPTION"`, []form{{"+A +B", (*run).pair}}},

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// history has the lines of this session and of those before. It is kept in a
-// file if there can be one; else it is forgotten.
+// history contains the lines of this and earlier sessions. It is saved in a file.
+// If the file cannot be opened, the lines of this session are lost at its end.
 type history struct {
 	lines []string
-	file  *os.File // nil: not kept
+	file  *os.File // nil if it is not saved
 }
 
-const mostHistory = 1000 // lines
+const maxHistory = 1000 // lines
 
 func openHistory() *history {
 	folder, err := os.UserCacheDir()
@@ -33,8 +33,8 @@ func historyIn(folder string) *history {
 	text, _ := os.ReadFile(name)
 	h.lines = strings.Split(string(text), "\n")
 	h.lines = slices.DeleteFunc(h.lines, func(line string) bool { return line == "" })
-	if n := len(h.lines); n > mostHistory {
-		h.lines = h.lines[n-mostHistory:]
+	if n := len(h.lines); n > maxHistory {
+		h.lines = h.lines[n-maxHistory:]
 		os.WriteFile(name, []byte(strings.Join(h.lines, "\n")+"\n"), 0o600)
 	}
 	if f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600); err == nil {
@@ -43,7 +43,7 @@ func historyIn(folder string) *history {
 	return h
 }
 
-// Add, Len and At are what x/term wants of a history.
+// Add, Len and At implement term.History.
 
 func (h *history) Add(line string) {
 	if strings.TrimSpace(line) == "" || h.Len() > 0 && line == h.At(0) {
@@ -57,7 +57,7 @@ func (h *history) Add(line string) {
 
 func (h *history) Len() int { return len(h.lines) }
 
-// At returns the line before last for 1, and so on.
+// At returns a line, counted from the last one, which is line 0.
 func (h *history) At(i int) string { return h.lines[len(h.lines)-1-i] }
 
 func (h *history) close() {

@@ -22,7 +22,7 @@ func TestComplete(t *testing.T) {
 			t.Fatal(r.Err)
 		}
 	}
-	// ^ is the cursor.
+	// ^ marks the cursor.
 	for _, tt := range []struct{ line, want, list string }{
 		{"wa^", "wait ^", ""},
 		{"re^", "re^", "[read repeat reset]"},
@@ -60,18 +60,18 @@ func TestHistory(t *testing.T) {
 	if got := fmt.Sprint(h.lines); got != "[one two three]" || h.Len() != 3 || h.At(0) != "three" {
 		t.Errorf("got %s", got)
 	}
-	for i := range 2 * mostHistory {
+	for i := range 2 * maxHistory {
 		h.Add(fmt.Sprint("line ", i))
 	}
 	h.close()
 	h = historyIn(folder)
 	defer h.close()
-	if h.Len() != mostHistory || h.At(0) != fmt.Sprint("line ", 2*mostHistory-1) {
-		t.Errorf("%d lines, the last is %s", h.Len(), h.At(0))
+	if h.Len() != maxHistory || h.At(0) != fmt.Sprint("line ", 2*maxHistory-1) {
+		t.Errorf("got %d lines, the last is %s", h.Len(), h.At(0))
 	}
 }
 
-// No history must be no reason not to start.
+// The lab must work without a history file.
 func TestNoHistory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -85,8 +85,7 @@ func TestNoHistory(t *testing.T) {
 	}
 }
 
-// The line editor, with keys from a string: Ctrl-C drops a line, Ctrl-D is the
-// end.
+// In the line editor Ctrl-C drops the line, and Ctrl-D ends the input.
 func TestKeys(t *testing.T) {
 	typed := "one\rtwo\x1b[D\x1b[D\x03three\r\x1b[A\x1b[A\r\x04"
 	terminal := term.NewTerminal(screen{&keys{Reader: strings.NewReader(typed)}, io.Discard}, lab.Prompt)

@@ -1,16 +1,15 @@
-// Lab makes one real system call of each line, and answers as strace(1) would
-// print it, with names in place of descriptor numbers. "help" lists what there
-// is.
+// Lab makes one real system call for each line and prints it as strace(1) does,
+// but with names in place of descriptor numbers. "help" lists the commands.
 //
 // Usage:
 //
 //	lab [-raw]           at a terminal: a prompt with history and completion
 //	lab [-raw] FILE…     run scripts; - is standard input
 //
-// At a prompt Ctrl-C ends a call that sleeps, and Ctrl-D the lab. A script ends
-// at its first error, and is shown as it runs.
+// At a prompt Ctrl-C interrupts a call that sleeps, and Ctrl-D ends the lab. A
+// script ends at its first error. Its lines are printed as they run.
 //
-// It exits 0 if all went well, 1 if a script did not, 2 if it was misused.
+// The exit status is 0 for success, 1 if a script failed, and 2 for wrong usage.
 package main
 
 import (
@@ -56,8 +55,8 @@ func run(args []string) int {
 	return 0
 }
 
-// script runs a file in a session of its own. Ctrl-C has its default effect:
-// the end.
+// script runs a file in a session of its own. Ctrl-C has its default effect and
+// ends the lab.
 func script(name string, raw bool) int {
 	var in io.Reader = os.Stdin
 	if name == "-" {

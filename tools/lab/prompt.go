@@ -16,8 +16,8 @@ import (
 	"golang.org/x/term"
 )
 
-// prompt is the front end for a terminal. That is raw only while a line is
-// edited: so Ctrl-C is a signal while a call sleeps.
+// prompt runs the lab at a terminal. The terminal is in raw mode only while a line
+// is edited, so Ctrl-C sends SIGINT while a call sleeps.
 func prompt(raw bool) int {
 	s := lab.New()
 	defer s.Close()
@@ -62,13 +62,13 @@ func prompt(raw bool) int {
 	}
 }
 
-// do runs a line until it is done or Ctrl-C comes, and prints the answer.
+// do runs a line, which Ctrl-C interrupts, and prints the result.
 func do(s *lab.Session, line string) lab.Result {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT)
 	defer stop()
 	result := s.Do(ctx, line)
 	if ctx.Err() != nil {
-		fmt.Println() // behind ^C
+		fmt.Println() // after the ^C that the terminal printed
 	}
 	result.Print(os.Stdout)
 	if result.Err != nil {
@@ -94,8 +94,7 @@ func readLine(t *term.Terminal, stdin int) (string, error) {
 	return line, err
 }
 
-// leaveRawOnSignal leaves the user a terminal that he can use, when the lab is
-// ended from outside.
+// leaveRawOnSignal restores the terminal when SIGTERM or SIGHUP ends the lab.
 func leaveRawOnSignal(stdin int, cooked *term.State) (stop func()) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGTERM, unix.SIGHUP)
@@ -112,14 +111,15 @@ func leaveRawOnSignal(stdin int, cooked *term.State) (stop func()) {
 	}
 }
 
-// screen is the terminal in both directions.
+// screen joins input and output to the io.ReadWriter that x/term needs.
 type screen struct {
 	io.Reader
 	io.Writer
 }
 
-// keys makes of Ctrl-C what a shell does: the line is dropped. To x/term it
-// would be the end of all. Ctrl-K and Ctrl-U empty the line.
+// keys makes Ctrl-C drop the line, as in a shell, because x/term would report the
+// end of the input. It replaces Ctrl-C with Ctrl-K and Ctrl-U, which empty the
+// line, and Enter.
 type keys struct {
 	io.Reader
 	rest []byte
@@ -139,11 +139,11 @@ func (k *keys) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// complete completes the word before pos as far as it is certain. If that is no
-// further than it is, it returns what there is to choose from.
+// complete completes the word before pos as far as all candidates agree. If that
+// adds nothing, it returns the list of candidates.
 func complete(s *lab.Session, line string, pos int) (newLine string, newPos int, list []string) {
 	before, after := line[:pos], line[pos:]
-	begin, candidates, goesOn := s.Complete(before)
+	begin, candidates, extensible := s.Complete(before)
 	if len(candidates) == 0 {
 		return line, pos, nil
 	}
@@ -154,7 +154,7 @@ func complete(s *lab.Session, line string, pos int) (newLine string, newPos int,
 		}
 	}
 	switch {
-	case len(candidates) == 1 && !goesOn:
+	case len(candidates) == 1 && !extensible:
 		longest += " "
 	case len(candidates) == 1:
 	case longest == before[begin:]:
