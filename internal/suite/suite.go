@@ -53,10 +53,6 @@ type Module struct {
 	Env      []string // in addition to the environment
 }
 
-// together is how many packages are tested at the same time: most tests wait
-// more than they work.
-const together = 3
-
 // perPackage limits the time of one package, for a test that hangs. It is long
 // enough for the slowest package on one busy processor.
 const perPackage = "40m"
@@ -130,9 +126,13 @@ func busyLoops(n int) (stop func(), err error) {
 
 // command returns the go command for one run of a module's tests.
 func (o Options) command(ctx context.Context, m Module, c Condition) (*exec.Cmd, error) {
-	args := []string{"go", "test", "-json", "-count=1", "-vet=off", "-timeout", perPackage, "-p", strconv.Itoa(together)}
+	args := []string{"go", "test", "-json", "-count=1", "-vet=off", "-timeout", perPackage}
 	if o.Short {
-		args = append(args, "-short")
+		// Two packages at a time, because most tests wait more than they work. All
+		// tests keep two processors busy by themselves.
+		args = append(args, "-short", "-p", "2")
+	} else {
+		args = append(args, "-p", "1")
 	}
 	if o.Pattern != "" {
 		args = append(args, "-run", o.Pattern)
