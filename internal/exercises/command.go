@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"epoll-step-by-step/internal/exam/show"
+	"epoll-step-by-step/internal/terminal"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,7 +48,7 @@ func Main(usage string, args []string) int {
 	defer stop()
 	s := &session{usage: usage, out: os.Stdout, err: os.Stderr}
 	s.style, s.live = show.Screen()
-	if _, err := unix.IoctlGetTermios(unix.Stdin, unix.TCGETS); err == nil {
+	if terminal.Is(os.Stdin) {
 		s.in = os.Stdin
 	}
 	return s.run(ctx, args)

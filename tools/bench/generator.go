@@ -21,7 +21,7 @@ const (
 
 var errInterrupted = errors.New("interrupted")
 
-// interrupted is set by Ctrl-C. Every loop that takes time checks it.
+// interrupted is set when the user types Ctrl-C. Every loop that takes time checks it.
 var interrupted atomic.Bool
 
 // A stream holds the bytes that each client sends and those that it expects
