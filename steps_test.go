@@ -222,13 +222,14 @@ func (p *process) awaitSleep(t *testing.T) procfs.Thread {
 		}
 		return threads[0]
 	}
+	seen := mainThread()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if seen := mainThread(); seen.State == 'S' && strings.HasPrefix(seen.Syscall.Name, "epoll_") {
+		if seen = mainThread(); seen.State == 'S' && strings.HasPrefix(seen.Syscall.Name, "epoll_") {
 			return mainThread() // again: seen may have older counts than state
 		}
 	}
-	t.Fatal("the loop does not sleep")
-	return procfs.Thread{}
+	t.Fatalf("the loop does not sleep: %+v", seen)
+	return seen
 }
 
 func dial(t *testing.T, addr string) *net.TCPConn {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -42,15 +43,16 @@ type Thread struct {
 	Reads, Writes uint64
 }
 
-// Threads returns the live threads of a process, sorted by TID. It leaves out a
-// thread that exits while the list is read. Fields that we may not read have
-// their zero value. In the process of another user these are Wchan and Syscall,
-// whose State is then SyscallDenied.
+// Threads returns the live threads of a process: the main thread, then the others
+// sorted by TID. It leaves out a thread that exits while the list is read. Fields
+// that we may not read have their zero value. In the process of another user these
+// are Wchan and Syscall, whose State is then SyscallDenied.
 func Threads(pid int) ([]Thread, error) {
 	tids, err := numbers(path(pid, "task"))
 	if err != nil {
 		return nil, err
 	}
+	mainFirst(tids, pid)
 	threads := make([]Thread, 0, len(tids))
 	for _, tid := range tids {
 		t, err := readThread(pid, tid)
@@ -66,6 +68,16 @@ func Threads(pid int) ([]Thread, error) {
 		return nil, exited(pid)
 	}
 	return threads, nil
+}
+
+// mainFirst moves the main thread of a process to the front. Its TID is the PID,
+// which need not be the lowest: IDs begin again when they reach
+// /proc/sys/kernel/pid_max.
+func mainFirst(tids []int, pid int) {
+	if i := slices.Index(tids, pid); i > 0 {
+		copy(tids[1:], tids[:i])
+		tids[0] = pid
+	}
 }
 
 // readThread returns fs.ErrNotExist only for a thread that has exited. A missing

@@ -15,6 +15,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The main thread comes first, also when its TID is not the lowest.
+func TestMainFirst(t *testing.T) {
+	for _, tt := range []struct {
+		pid        int
+		tids, want []int
+	}{
+		{7, []int{7}, []int{7}},
+		{7, []int{7, 8, 9}, []int{7, 8, 9}},
+		{32767, []int{301, 302, 32767, 32768}, []int{32767, 301, 302, 32768}},
+		{32767, []int{301, 302, 32767}, []int{32767, 301, 302}},
+		{7, []int{8, 9}, []int{8, 9}}, // it has exited
+	} {
+		got := slices.Clone(tt.tids)
+		if mainFirst(got, tt.pid); !slices.Equal(got, tt.want) {
+			t.Errorf("process %d with threads %v: got %v, want %v", tt.pid, tt.tids, got, tt.want)
+		}
+	}
+}
+
 // Threads names the call in which a thread of this process sleeps.
 func TestThreadBlocked(t *testing.T) {
 	r, w := pipe(t)
