@@ -106,18 +106,13 @@ func (s *Session) Asleep() bool {
 	return len(s.Server.Processes()) > 0 && s.threadsAre(Sleeping)
 }
 
-// AwaitRead waits up to d until the server has read all that c has sent. It
-// reports whether the server did.
+// AwaitRead waits for d until the server has read all that c has sent, or longer as
+// [Session.Await] does. It reports whether the server did.
 func (s *Session) AwaitRead(c *Client, d time.Duration) bool { return s.AwaitAllRead([]*Client{c}, d) }
 
 // AwaitAllRead is AwaitRead for several clients.
 func (s *Session) AwaitAllRead(clients []*Client, d time.Duration) bool {
-	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if !slices.ContainsFunc(clients, (*Client).hasUnread) {
-			return true
-		}
-	}
-	return false
+	return s.Await(d, func() bool { return !slices.ContainsFunc(clients, (*Client).hasUnread) })
 }
 
 // AwaitArrival waits until all that the clients have sent, and not received back,

@@ -13,8 +13,11 @@ const (
 	idleCPU     = 0.02            // share of one CPU that still counts as idle
 	idleTries   = 3               // one of so many measurements must be below that
 
-	wakePings    = 20 // messages that the server must wake up for
-	maxSleptOver = 4  // of those, how many may find it asleep by chance
+	wakeRest     = 20 * time.Millisecond // then a nap is over
+	wakeWatch    = 5 * time.Millisecond  // for two messages and a look: then no nap after the first one is over
+	wakePings    = 10                    // looks that were in time
+	wakeTries    = 200                   // looks until so many were: a busy machine makes us late
+	maxSleptOver = 3                     // of the looks in time, how many may find the server asleep by chance
 )
 
 var BusyLoop = exam.Check{
@@ -64,20 +67,29 @@ func busyLoop(s *exam.Session) error {
 
 // wakesUp fails if the server sleeps in a call that does not end when there is
 // something to do. It does if it sleeps while a client's bytes are in its receive
-// queue, before and after we look.
+// queue, before and after we look. A server that naps does so after it has answered,
+// so the message that it sleeps over comes right after another one.
 func wakesUp(s *exam.Session) error {
 	c, err := s.DialAndPing()
 	if err != nil {
 		return nil // SLOW_READER_BLOCKS reports that
 	}
-	sleptOver := 0
-	for range wakePings {
-		s.AwaitSleep()
+	looks, sleptOver := 0, 0
+	for tries := 0; looks < wakePings && tries < wakeTries; tries++ {
+		time.Sleep(wakeRest)
+		begin := time.Now()
+		if err := c.Ping(exam.ReplyTimeout); err != nil {
+			return err
+		}
 		if err := c.Send(exam.PingSize, exam.ReplyTimeout); err != nil {
 			return err
 		}
-		if hasUnread(c) && s.Asleep() && hasUnread(c) {
-			sleptOver++
+		slept := hasUnread(c) && s.Asleep() && hasUnread(c)
+		if time.Since(begin) < wakeWatch {
+			looks++
+			if slept {
+				sleptOver++
+			}
 		}
 		if err := c.Receive(exam.PingSize, exam.ReplyTimeout, nil); err != nil {
 			return err
@@ -85,7 +97,7 @@ func wakesUp(s *exam.Session) error {
 	}
 	if sleptOver > maxSleptOver {
 		s.Usually = "the loop sleeps for a fixed time, and a client's message does not wake it"
-		return s.Fail("another", "client sent 16 bytes %d times; %d times the server went on sleeping", wakePings, sleptOver)
+		return s.Fail("another", "client sent 16 bytes %d times, right after an answer; %d times the server went on sleeping", looks, sleptOver)
 	}
 	return nil
 }

@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	firstClients    = 50   // clients that come and go before the descriptors are counted
-	churnClients    = 2000 // clients that come and go
-	unreadClients   = 150  // clients that leave with unread data
-	stallingClients = 12   // clients that leave while they are owed something
-	endingClients   = 6    // clients that end their stream while they are owed something: more than maxLeaked
-	maxLeaked       = 5    // descriptors that may be open in addition afterwards
+	firstClients    = 50  // clients that come and go before the descriptors are counted
+	churnClients    = 400 // clients that come and go
+	unreadClients   = 150 // clients that leave with unread data
+	stallingClients = 12  // clients that leave while they are owed something
+	endingClients   = 6   // clients that end their stream while they are owed something: more than maxLeaked
+	maxLeaked       = 5   // descriptors that may be open in addition afterwards
 
 	leakWatch = 500 * time.Millisecond // how long CPU time is measured
 )

@@ -14,13 +14,15 @@ import (
 // arrives with the last bytes belongs to their edge, and makes no edge of its own.
 
 const (
-	countedMessages = 300     // messages whose calls are counted
-	maxReads        = 1.1     // calls of read(2) per message, for a few that no message needs
-	finalBytes      = 1 << 20 // bytes before a FIN: many reads of any server
-	lastChunk       = 60_000  // bytes before a FIN: one read, if it is of 64 KiB, and a short one
-	readingClients  = 16      // clients whose FIN comes while they are being served
-	roomTries       = 3       // the room in the queues differs by some bytes each time
-	queueCapacity   = 2 << 20 // bytes that a connection's queues have room for, or somewhat less
+	countedMessages = 300      // messages whose calls are counted
+	maxReads        = 1.1      // calls of read(2) per message, for a few that no message needs
+	finalRead       = 64 << 10 // bytes that many servers read at a time
+	lastChunk       = 60_000   // bytes before a FIN: one read, if it is of 64 KiB, and a short one
+	readingClients  = 4        // clients whose FIN comes while they are being served
+	readingEnds     = 8        // FINs that must have come at such a moment, before the check passes
+	readingTries    = 8        // rounds of all clients until so many have
+	roomTries       = 3        // the room in the queues differs by some bytes each time
+	queueCapacity   = 2 << 20  // bytes that a connection's queues have room for, or somewhat less
 )
 
 var OneReadTooMany = exam.Check{
@@ -335,38 +337,97 @@ func leavesUnread(s *exam.Session, c *exam.Client) (bool, error) {
 
 var errNoEnd = fmt.Errorf("all of it, and then no EOF: silence for %v", exam.SilenceTimeout)
 
-// endWhileReading sends more than the server reads at a time, from several clients, so
-// many FINs arrive while their client is already on the ready list.
+// endWhileReading sends FINs to a server that is in the middle of reading what their
+// clients have sent, until enough of them have come at such a moment.
 func endWhileReading(s *exam.Session) error {
-	errs := make(chan error, readingClients)
-	var all []*exam.Client
-	var wg exam.WaitGroup
-	for range readingClients {
-		c, err := s.Dial(0)
+	noticed := 0
+	for range readingTries {
+		n, err := endAmidReads(s)
 		if err != nil {
 			return err
 		}
+		if noticed += n; noticed >= readingEnds {
+			break
+		}
+	}
+	s.Note("a FIN", "that came while its client was being served was noticed, too, %d times", noticed)
+	return nil
+}
+
+// endAmidReads has several clients send, in one edge each, as much as the kernel has room
+// for, so that a server with a ready list needs many rounds for it. It stops the server
+// after the first answer, and then the clients end their streams. It returns how many did
+// so while the server had read less than half of what they had sent.
+func endAmidReads(s *exam.Session) (inTime int, err error) {
+	var all []*exam.Client
+	size := exam.BigMessage
+	for range readingClients {
+		c, err := s.DialRoomy()
+		if err != nil {
+			return 0, err
+		}
+		size = min(size, c.Window())
 		all = append(all, c)
 	}
-	for _, c := range all {
-		wg.Go(func() { sendAndEnd(c, finalBytes) })
-		wg.Go(func() {
-			err := c.Receive(finalBytes, exam.SilenceTimeout, nil)
-			if err != nil {
-				err = c.Outcome(0, finalBytes, err)
-			} else if err = c.AwaitEOF(exam.SilenceTimeout); err == exam.ErrSilence {
-				err = errNoEnd
+	size -= size%finalRead + finalRead - lastChunk // the last read is short
+	size = max(size, lastChunk)
+	s.AwaitSleep()
+	answered := make(chan struct{}, readingClients)
+	errs := make(chan error, readingClients)
+	err = s.WhileStopped(func() error {
+		for _, c := range all {
+			if err := c.Send(size, exam.ReplyTimeout); err != nil {
+				return err
 			}
-			errs <- err
-		})
+		}
+		for _, c := range all {
+			go func() {
+				err := c.Receive(1, exam.SilenceTimeout, nil)
+				answered <- struct{}{}
+				if err == nil {
+					err = c.Receive(size-1, exam.SilenceTimeout, nil)
+				}
+				if err != nil {
+					err = c.Outcome(c.Sent-size, size, err)
+				} else if err = c.AwaitEOF(exam.SilenceTimeout); err == exam.ErrSilence {
+					err = errNoEnd
+				}
+				errs <- err
+			}()
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
 	}
-	wg.Wait()
+	<-answered
+	err = s.WhileStopped(func() error {
+		for _, c := range all {
+			c.CloseWrite() // if it fails, the server has closed the connection: its reader says so
+		}
+		if err := awaitFIN(s, all...); err != nil {
+			return err
+		}
+		for _, c := range all {
+			end, _, err := c.ServerEnd()
+			if err != nil {
+				return err
+			}
+			if end.State == procfs.TCPCloseWait && end.RxQueue > size/2 {
+				inTime++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
 	for range readingClients {
 		err := <-errs
 		if err == nil {
 			continue
 		}
-		s.Note("sent", "%d bytes and a FIN from each of %d readingClients, which read at the same time", finalBytes, readingClients)
+		s.Note("sent", "%d bytes from each of %d clients, which read at the same time, and a FIN while the server was reading", size, readingClients)
 		s.Usually = closedEarly
 		if err == errNoEnd {
 			s.Usually = "the event with EPOLLRDHUP came while the client was already on the ready list, and was ignored"
@@ -374,8 +435,10 @@ func endWhileReading(s *exam.Session) error {
 		if _, dead := s.Server.AwaitDeath(); dead {
 			s.Usually = ""
 		}
-		return s.Fail("got back", "%v", err)
+		return 0, s.Fail("got back", "%v", err)
 	}
-	s.Note("a FIN", "that came while its client was being served was noticed, too, %d times", readingClients)
-	return nil
+	for _, c := range all {
+		c.Reset()
+	}
+	return inTime, nil
 }
