@@ -10,6 +10,7 @@ const (
 	idleClients = 1000            // clients that send nothing
 	idleWatch   = 2 * time.Second // how long CPU time is measured with them
 	stallWatch  = time.Second     // and with two that read nothing
+	settleTime  = time.Second     // before that, for what the server has to do after clients have come
 	idleCPU     = 0.02            // share of one CPU that still counts as idle
 	idleTries   = 3               // one of so many measurements must be below that
 
@@ -111,7 +112,7 @@ func hasUnread(c *exam.Client) bool {
 // isIdle reports whether a server that has nothing to do for d uses no CPU time.
 func isIdle(s *exam.Session, d time.Duration) bool {
 	// Accepting clients is work, and so is tidying up afterwards.
-	for deadline := time.Now().Add(exam.NewcomerTimeout); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(settleTime); time.Now().Before(deadline); {
 		if _, wanted := s.CPUShare(exam.StallTime); wanted < idleCPU/2 {
 			break
 		}
