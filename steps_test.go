@@ -300,7 +300,7 @@ func TestMisuse(t *testing.T) {
 			{[]string{"-addr", "127.0.0.1:65536"}, 2, "want -addr IPv4:PORT"},
 			{[]string{"-addr", "[::1]:6379"}, 2, "want -addr IPv4:PORT"},
 			{[]string{"127.0.0.1:6379"}, 2, "want -addr IPv4:PORT"},
-			{[]string{"-addr", taken.Addr().String()}, 1, "choose another port by -addr; 6379 is Redis's): address already in use"},
+			{[]string{"-addr", taken.Addr().String()}, 1, "choose another port with -addr; 6379 is Redis's): address already in use"},
 		} {
 			cmd := exec.Command(filepath.Join(binDir, s.name), tt.args...)
 			out, _ := cmd.CombinedOutput()

@@ -117,7 +117,7 @@ void server::listen() {
     check("setsockopt(TCP_NODELAY)", // accepted sockets inherit it
           ::setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
     std::string call = "bind " + addrPort(addr) + " (if it is taken, "
-                       "choose another port by -addr; 6379 is Redis's)";
+                       "choose another port with -addr; 6379 is Redis's)";
     socklen_t len = sizeof addr;
     check(call.c_str(), ::bind(listener, (sockaddr *)&addr, len));
     check("listen", ::listen(listener, backlog));

@@ -17,9 +17,10 @@ import (
 
 var codeForm = regexp.MustCompile(`^(\S+)(?: (\w+))?(?: from "(.*?)")?(?: to "(.*?)")?$`)
 
-// code shows a file, or the declaration of Go called NAME with its comment
-// (NAME is that of a function, method or type, or const), or of either the
-// lines from the first one with a text to the next one with another text.
+// code returns a file or, with NAME, one declaration of a Go file with its comment:
+// NAME is the name of a function, a method or a type, or const. With from, the
+// excerpt begins at the first line that contains that text. With to, it ends at the
+// next line that contains that text.
 func code(_ context.Context, rest string) (language, text string, err error) {
 	m := codeForm.FindStringSubmatch(strings.Join(strings.Fields(rest), " "))
 	if m == nil {
@@ -54,12 +55,12 @@ func code(_ context.Context, rest string) (language, text string, err error) {
 	return languageOf(file), unindent(lines[first : last+1]), nil
 }
 
-// containing returns the index of the first line that has the text in it, or -1.
+// containing returns the index of the first line that contains the text, or -1.
 func containing(lines []string, text string) int {
 	return slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, text) })
 }
 
-// unindent joins the lines without the indentation that they have in common.
+// unindent joins the lines without their common indentation.
 func unindent(lines []string) string {
 	indent := lines[0][:len(lines[0])-len(strings.TrimLeft(lines[0], " \t"))]
 	for _, line := range lines {
@@ -93,7 +94,7 @@ func languageOf(file string) string {
 type declaration struct {
 	name string // "listen", "type conn", "const", "imports"; the first is "package comment"
 	text string // with its comment
-	rest string // what stands between it and the next, such as an empty line
+	rest string // the text up to the next one, such as an empty line
 }
 
 // declarationIn returns the text of the declaration, or "" if there is none.
@@ -112,7 +113,7 @@ func declarationIn(file, name string) (string, error) {
 	return text, err
 }
 
-// declarations cuts a Go file into its declarations: together they are the file.
+// declarations divides a Go file into its declarations. Joined, they are the file.
 func declarations(file string) ([]declaration, error) {
 	src, err := textOf(file)
 	if err != nil {
@@ -128,7 +129,7 @@ func declarations(file string) ([]declaration, error) {
 	until := func(next int) { // ends a declaration where the next one begins
 		text := src[from:next]
 		own := files.Position(end).Offset - from
-		own += strings.Index(text[own:]+"\n", "\n") + 1 // a comment behind it is its own
+		own += strings.Index(text[own:]+"\n", "\n") + 1 // a comment at the end of its line belongs to it
 		own = min(own, len(text))
 		all = append(all, declaration{name, text[:own], text[own:]})
 		from = next

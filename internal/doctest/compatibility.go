@@ -12,10 +12,10 @@ import (
 	"strings"
 )
 
-// A feature came into the kernel with a version, as its man page says.
+// A feature is part of the kernel since a version, according to its man page.
 type feature struct{ name, since, page string }
 
-// features is what came later than the first epoll, in Linux 2.6.0.
+// features lists what is newer than epoll itself, which came with Linux 2.6.0.
 var features = []feature{
 	{"EPOLLRDHUP", "2.6.17", "epoll_ctl(2)"},
 	{"eventfd", "2.6.22", "eventfd(2)"},
@@ -25,19 +25,20 @@ var features = []feature{
 	{"accept4", "2.6.28", "accept4(2)"},
 	{"SO_REUSEPORT", "3.9", "socket(7)"},
 	{"EPOLLEXCLUSIVE", "4.5", "epoll_ctl(2)"},
-	{"io_uring_setup", "5.1", ""}, // these two are in no page of Debian 12's
+	{"io_uring_setup", "5.1", ""}, // the two without a page are in no man page of Debian 12
 	{"pidfd_open", "5.3", "pidfd_open(2)"},
 	{"epoll_pwait2", "5.11", "epoll_wait(2)"},
 	{"tcp_migrate_req", "5.14", ""},
 }
 
-// reported is the tools that the table names, besides Go and make.
+// reported lists the tools that the table names, besides Go and make.
 var reported = strings.Fields("git nc strace ss ps redis-cli redis-benchmark haproxy g++ python3 perf tmux docker")
 
-// makeServer is what make runs a server with, by the target without its digit.
+// makeServer maps a make target that runs a server, without its digit, to the tool
+// that runs it.
 var makeServer = map[string]string{"step": "", "trace": "strace", "count": "strace", "beyond": "haproxy"}
 
-const elsewhere = "In production" // what an exercise says of other machines
+const elsewhere = "In production" // the heading above what an exercise says of other machines
 
 var (
 	exerciseFile = regexp.MustCompile(`^exercises/\d\d-[^/]*/README\.md$`)
@@ -47,10 +48,11 @@ var (
 	assignment   = regexp.MustCompile(`^[A-Za-z_]\w*=`)
 )
 
-// Not in the table of makers itself: this reads documents, which asks the table.
+// An entry in the table of makers itself would be an initialization cycle:
+// compatibility reads documents, and reading them needs the table.
 func init() { makers["compatibility"] = compatibility }
 
-// A need is what a chapter or an exercise asks of the machine.
+// A need lists what a chapter or an exercise requires of the machine.
 type need struct {
 	title, time, root string
 	ptrace            string // no; child: strace starts it; running: strace -p
@@ -58,8 +60,8 @@ type need struct {
 	features          []feature
 }
 
-// compatibility shows as a table what each chapter and each exercise needs. All
-// of it is found in what they say and run.
+// compatibility returns a table of what each chapter and each exercise needs. It is
+// derived from their text and from the commands in it.
 func compatibility(_ context.Context, rest string) (language, text string, err error) {
 	if strings.TrimSpace(rest) != "" {
 		return "", "", errors.New("takes nothing")
@@ -68,7 +70,7 @@ func compatibility(_ context.Context, rest string) (language, text string, err e
 	if err != nil {
 		return "", "", err
 	}
-	toc, _ := os.ReadFile(contents) // then no chapter has a time
+	toc, _ := os.ReadFile(contents) // if that fails, no chapter has a time, which is reported
 	times := parseMarkdown(contents, string(toc))
 	var out strings.Builder
 	var used []feature
@@ -80,7 +82,7 @@ func compatibility(_ context.Context, rest string) (language, text string, err e
 			}
 			n := d.need(times)
 			if n.time == "" {
-				err = errors.Join(err, fmt.Errorf("how long %s takes is not said, in its table or in %s", d.file, contents))
+				err = errors.Join(err, fmt.Errorf("%s: its table and %s do not say how long it takes", d.file, contents))
 			}
 			used = append(used, n.features...)
 			out.WriteString(n.row())
@@ -102,13 +104,13 @@ const rowFormat = "%-29s %9s  %-6s  %-4s  %-7s  %-4s  %s"
 func (n need) row() string {
 	kernel := "2.6.0"
 	if len(n.features) > 0 {
-		kernel = n.features[len(n.features)-1].since // they are in order
+		kernel = n.features[len(n.features)-1].since // features are sorted by version
 	}
 	line := fmt.Sprintf(rowFormat, n.title, n.time, kernel, n.root, n.ptrace, strings.Join(n.ports, ","), strings.Join(n.tools, " "))
 	return strings.TrimRight(line, " ") + "\n"
 }
 
-// need finds out what the document asks for. times has that of a chapter.
+// need finds out what the document requires. times contains the times of chapters.
 func (d *markdown) need(times *markdown) need {
 	n := need{title: d.file, root: "no", ptrace: "no"}
 	if h := d.headings(1); h != nil {
@@ -142,10 +144,12 @@ func (d *markdown) need(times *markdown) need {
 	return n
 }
 
-// plainName is the same whether a man page, Go or strace writes the name.
+// plainName returns the same for a name in the spelling of a man page, of Go and of
+// strace.
 func plainName(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
 
-// cell is the one of this number, from 1, in the first row with the mark.
+// cell returns a cell of the first row that contains the mark. The first cell has
+// number 1.
 func (d *markdown) cell(mark string, number int) string {
 	for _, l := range d.lines {
 		cells := strings.Split(l.text, "|")
@@ -156,8 +160,8 @@ func (d *markdown) cell(mark string, number int) string {
 	return ""
 }
 
-// typed returns what a reader may type: scripts and code spans. What a program
-// printed is none of it.
+// typed returns the lines that a reader may type: scripts and code spans, but not the
+// output of programs.
 func (d *markdown) typed() []excerpt {
 	lines := d.codeSpans()
 	for i, l := range d.lines {
@@ -173,7 +177,7 @@ func (d *markdown) typed() []excerpt {
 	return lines
 }
 
-// addCommands adds what the commands of a line need.
+// addCommands adds the needs of the commands in a line.
 func (n *need) addCommands(line string) {
 	for _, m := range namesPort.FindAllStringSubmatch(line, -1) {
 		n.ports = append(n.ports, m[1]+m[2])
@@ -188,7 +192,7 @@ func (n *need) addCommands(line string) {
 		case command == "" && token == "sudo":
 			n.root = "yes"
 		case command == "timeout" && !strings.HasPrefix(token, "-") && !duration.MatchString(token) && token != "INT":
-			command = token // which it runs
+			command = token // the command that timeout runs
 			n.addTool(command)
 		case command == "":
 			command = token
@@ -198,7 +202,7 @@ func (n *need) addCommands(line string) {
 		case command == "make" || command == "go":
 			tool, runs := makeServer[strings.TrimRight(token, "0123456789N")]
 			n.addTool(tool)
-			if (runs || goServer.MatchString(token)) && !strings.Contains(line, "127.0.0.1:") { // which names another one
+			if (runs || goServer.MatchString(token)) && !strings.Contains(line, "127.0.0.1:") { // that line names its own port
 				n.ports = append(n.ports, "6379")
 			}
 		}
@@ -207,7 +211,7 @@ func (n *need) addCommands(line string) {
 
 func (n *need) addTool(name string) {
 	if slices.Contains([]string{"pgrep", "pkill", "top"}, name) {
-		name = "ps" // which comes with them
+		name = "ps" // the same package contains them
 	}
 	if slices.Contains(reported, name) {
 		n.tools = append(n.tools, name)

@@ -42,7 +42,7 @@ exercise                           time  kernel  root  ptrace   port  tools
 	}
 	tree["docs/README.md"] = "none"
 	t.Chdir(writeTree(t, tree))
-	if _, _, err := compatibility(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "how long docs/00-waiting.md takes is not said") {
+	if _, _, err := compatibility(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "docs/00-waiting.md: its table") {
 		t.Errorf("a chapter without a time: %v", err)
 	}
 }

@@ -13,11 +13,11 @@ import (
 	"unicode/utf8"
 )
 
-// Nobody's configuration of git is to show in a document.
+// plainGit makes git ignore the user's configuration, which would change a document.
 var plainGit = []string{"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null"}
 
-// diff shows what a step changes in another one: the hunks, or one declaration
-// as a whole.
+// diff returns the difference between two steps: the hunks or, with NAME, one whole
+// declaration.
 func diff(ctx context.Context, rest string) (language, text string, err error) {
 	args := strings.Fields(rest)
 	if len(args) != 2 && len(args) != 3 {
@@ -37,9 +37,9 @@ func diff(ctx context.Context, rest string) (language, text string, err error) {
 	}
 	switch {
 	case texts[0] == "" && texts[1] == "":
-		return "", "", fmt.Errorf("neither has %s", args[2])
+		return "", "", fmt.Errorf("neither step has %s", args[2])
 	case texts[0] == texts[1]:
-		return "", "", errors.New("both are the same")
+		return "", "", errors.New("the two are the same")
 	case len(args) == 2:
 		text, err = gitDiff(ctx, texts[0], texts[1], 3)
 	default:
@@ -49,7 +49,7 @@ func diff(ctx context.Context, rest string) (language, text string, err error) {
 	return "diff", text, err
 }
 
-// gitDiff returns the hunks.
+// gitDiff returns the hunks of a diff with so many lines of context.
 func gitDiff(ctx context.Context, old, now string, context int) (string, error) {
 	dir, err := os.MkdirTemp("", "doctest")
 	if err != nil {
@@ -73,9 +73,8 @@ func gitDiff(ctx context.Context, old, now string, context int) (string, error) 
 	return "@@" + string(hunks), nil
 }
 
-// changes shows as a table how many lines a step changes in which declaration
-// of another one. They are counted for each declaration by itself: that is the
-// diff of that declaration.
+// changes returns a table of the declarations that differ between two steps, with the
+// number of added and removed lines. Each declaration is compared by itself.
 func changes(ctx context.Context, rest string) (language, text string, err error) {
 	steps := strings.Fields(rest)
 	if len(steps) != 2 {
@@ -92,7 +91,7 @@ func changes(ctx context.Context, rest string) (language, text string, err error
 		return "", "", err
 	}
 	if rows == nil {
-		return "", "", errors.New("both are the same")
+		return "", "", errors.New("the two are the same")
 	}
 	sum := row{name: "in all"}
 	for _, r := range rows {

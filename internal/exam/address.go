@@ -7,38 +7,38 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// ports are those that servers have got. Two goroutines or two examiners must not
-// choose the same port, and neither may the kernel, which takes the ports of clients
-// from ip_local_port_range. So a port is chosen below that range, at random, and only
-// once.
-var ports struct {
-	sync.Mutex
-	used map[int]bool
-}
-
+// freePort chooses a port that no process has, and keeps it from other examiners. It
+// is chosen at random below ip_local_port_range, from which the kernel takes the ports
+// of clients.
 func freePort() (netip.AddrPort, error) {
-	ports.Lock()
-	defer ports.Unlock()
-	if ports.used == nil {
-		ports.used = make(map[int]bool)
-	}
 	for range 1000 {
 		port := 10000 + rand.IntN(20000)
-		if ports.used[port] {
-			continue
-		}
-		ports.used[port] = true
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
-		if bindable(addr) {
+		if claim(port) && bindable(addr) {
 			return addr, nil
 		}
 	}
 	return netip.AddrPort{}, errors.New("no free port between 10000 and 30000")
+}
+
+// claim reports whether no examiner has claimed the port before, in this process or in
+// another one that is running. Until the server listens, and while it is restarted, its
+// port looks free. So each claimed port has an abstract name of unix(7), which can be
+// bound only once and is free again when this process ends.
+func claim(port int) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	if unix.Bind(fd, &unix.SockaddrUnix{Name: "@epoll-step-by-step/port/" + strconv.Itoa(port)}) != nil {
+		unix.Close(fd)
+		return false
+	}
+	return true
 }
 
 // bindable reports whether bind(2) succeeds without SO_REUSEADDR.

@@ -31,6 +31,7 @@ import (
 func TestMain(m *testing.M) { examtest.Main(m) }
 
 func TestStrangers(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func TestStrangers(t *testing.T) {
 func TestListensElsewhere(t *testing.T) {
 	t.Parallel()
 	step := examtest.Build(t, "./step3-epoll-lt")
-	addr := freeAddr(t) // after the build, which takes a while: other tests might get the port
+	addr := freeAddr(t)
 	report, err := exam.Run(t.Context(), exam.Options{
 		Command: []string{step, "-addr", addr},
 		Addr:    netip.MustParseAddrPort(strings.Replace(addr, "127.0.0.1", "127.0.0.2", 1)),
@@ -105,6 +106,7 @@ func TestHang(t *testing.T) {
 }
 
 func TestNotEcho(t *testing.T) {
+	t.Parallel()
 	addr := freeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	if _, err := exec.LookPath("redis-server"); err != nil {
@@ -353,15 +355,26 @@ func only(t *testing.T, ids ...string) []exam.Check {
 	return selected
 }
 
-// freeAddr returns an address on which no process listens.
+// freeAddr returns an address on which no process listens. During the test, only
+// servers that set SO_REUSEADDR can bind it: socket(7).
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)
 }
 
 // running returns the processes that run the program.

@@ -5,22 +5,19 @@ package exercises
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"epoll-step-by-step/internal/exam"
 	"epoll-step-by-step/internal/exam/checks"
+	"epoll-step-by-step/internal/exam/examtest"
 	"epoll-step-by-step/internal/exam/show"
-	"epoll-step-by-step/internal/procfs"
 	"epoll-step-by-step/internal/source"
 
 	"golang.org/x/sys/unix"
@@ -36,37 +33,7 @@ const maxChangedLines = 30
 // the loop waits in epoll_wait.
 var mayWaitForSignals = []string{"15-shutdown/solution"}
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if flag.Lookup("test.parallel").Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		flag.Set("test.parallel", "5") // grading waits more than it computes
-	}
-	code := m.Run()
-	for _, pid := range leftBehind() {
-		args, _ := procfs.Cmdline(pid)
-		fmt.Fprintf(os.Stderr, "left behind: process %d: %q\n", pid, args)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leftBehind returns the processes that this one started and that run on. A
-// killed process needs a moment to end, longer on a busy machine.
-func leftBehind() (running []int) {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		running = nil
-		pids, _ := procfs.Descendants(os.Getpid())
-		for _, pid := range pids {
-			if p, err := procfs.Stat(pid); err == nil && p.State != 'Z' {
-				running = append(running, pid)
-			}
-		}
-		if running == nil {
-			break
-		}
-	}
-	return running
-}
+func TestMain(m *testing.M) { examtest.Main(m) }
 
 // each runs a test for every folder NN-name.
 func each(t *testing.T, test func(t *testing.T, e *exercise)) {

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"epoll-step-by-step/internal/terminal"
 )
 
 func (s *session) printJSON(v any) error {
@@ -30,12 +32,12 @@ func (s *session) advise(pairs ...string) {
 	}
 }
 
-// cut shortens a line to the width of the screen.
+// cut shortens a line to the width of the screen, if there is one.
 func (s *session) cut(line string) string {
-	if runes := []rune(line); len(runes) > s.style.Width && s.style.Width > 0 {
-		return strings.TrimSpace(string(runes[:s.style.Width-1])) + "…"
+	if s.style.Width == 0 {
+		return line
 	}
-	return line
+	return terminal.Cut(line, s.style.Width)
 }
 
 var emphasis = regexp.MustCompile("(^|[^\\w*`])\\*([^\\s*`](?:[^*`]*[^\\s*`])?)\\*")

@@ -103,7 +103,7 @@ type errno struct{ name, calls, means string }
 var errnos = []errno{
 	{"EAGAIN", "read", "nothing has come; a blocking read would sleep until something does"},
 	{"EAGAIN", "write", "the queue has no room for even one byte; a blocking write would sleep until there is some"},
-	{"EAGAIN", "accept4", "nobody is waiting to be accepted"},
+	{"EAGAIN", "accept4", "no client is waiting to be accepted"},
 	{"EAGAIN", "", "not now: the call would have to sleep"},
 	{"EBADF", "epoll_ctl", "one of the two numbers is closed. (What was registered under it may still be on the interest list, if a copy is open.)"},
 	{"EBADF", "", "the number is closed, or not open for that: the reading end of a pipe cannot be written"},

@@ -58,11 +58,11 @@ func init() { // not in the declaration, because help refers to the table
 
 		{"add", "put A on the interest list of E", "EVENTS as in in,et or EPOLLIN|EPOLLET; 0 is none. As data, the lab registers whose number it is now.",
 			`epoll_ctl(2) "DESCRIPTION"`, []form{{"E A EVENTS", (*run).add}}},
-		{"mod", "change the events of A in E", "This also arms it again: if A is ready, that is reported once more.",
+		{"mod", "change the events of A in E", "This also arms it again: if A is ready, that is reported again.",
 			`epoll_ctl(2) "DESCRIPTION"`, []form{{"E A EVENTS", (*run).mod}}},
 		{"del", "take A from the interest list of E", "",
 			`epoll_ctl(2) "DESCRIPTION"`, []form{{"E A", (*run).del}}},
-		{"wait", "wait for events", "At most MAX of them, for TIMEOUT ms: 0 does not wait, -1 waits for ever, or until Ctrl-C; in a script, for 5 s.",
+		{"wait", "wait for events", "At most MAX of them, for TIMEOUT ms: 0 does not wait, -1 waits without a limit, until Ctrl-C; in a script, for 5 s.",
 			`epoll_wait(2) "DESCRIPTION"`, []form{{"E [MAX=16] [TIMEOUT=0]", (*run).wait}}},
 		{"poll", "ask poll(2) about A, without waiting", "E may be asked, too: it is readable when a wait would return something.",
 			`poll(2) "DESCRIPTION"`, []form{{"A [EVENTS=in,out]", (*run).poll}}},

@@ -29,6 +29,7 @@ import (
 	"strings"
 	"time"
 
+	"epoll-step-by-step/internal/terminal"
 	"epoll-step-by-step/tools/bench/record"
 
 	"golang.org/x/sys/unix"
@@ -155,8 +156,7 @@ func newBench(ctx context.Context, root string, apart bool, out, errout io.Write
 	debug.SetMemoryLimit(1 << 30)
 	b := &bench{ctx: ctx, root: root, dir: dir, bins: make(map[string]string), buf: make([]byte, bufSize), out: out, progressOut: errout, begin: time.Now()}
 	if f, ok := errout.(*os.File); ok {
-		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-		b.live = err == nil
+		b.live = terminal.Is(f)
 	}
 	return b, nil
 }

@@ -81,7 +81,7 @@ func listen(addr netip.AddrPort) *server {
 	check("setsockopt(TCP_NODELAY)", err) // accepted sockets inherit it
 	sa := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
 	err = unix.Bind(fd, sa)
-	check("bind "+addr.String()+" (if it is taken, choose another port by "+
+	check("bind "+addr.String()+" (if it is taken, choose another port with "+
 		"-addr; 6379 is Redis's)", err)
 	err = unix.Listen(fd, backlog)
 	check("listen", err)

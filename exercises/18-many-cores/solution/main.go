@@ -194,7 +194,7 @@ func bind(addr netip.AddrPort, options ...int) (int, netip.AddrPort) {
 	}
 	sa := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
 	err = unix.Bind(fd, sa)
-	check("bind "+addr.String()+" (if it is taken, choose another port by "+
+	check("bind "+addr.String()+" (if it is taken, choose another port with "+
 		"-addr; 6379 is Redis's)", err)
 	bound, err := unix.Getsockname(fd) // for port 0, the kernel chose one
 	check("getsockname", err)

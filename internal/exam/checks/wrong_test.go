@@ -2,10 +2,8 @@ package checks_test
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -20,14 +18,7 @@ import (
 // neighbours get another sixteenth. All of the checks take four times as long.
 var all = flag.Bool("all", false, "run all checks on each wrong server: go test ./internal/exam/checks -run WrongServers -timeout 30m -args -all")
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	// A grading mostly waits, so several can share a processor.
-	if flag.Lookup("test.parallel").Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		flag.Set("test.parallel", "8")
-	}
-	examtest.Main(m)
-}
+func TestMain(m *testing.M) { examtest.Main(m) }
 
 // Each wrong server has one defect, which its check must notice. The other checks must
 // pass, except for those in also, which notice the same defect. A check may have several
