@@ -10,6 +10,10 @@ STEP3 := step3-epoll-lt
 STEP4 := step4-epoll-et
 STEPS := 1 2 3 4
 
+# The steps, the examiner and the exercises need nothing but the root module. Without
+# the workspace, GOFLAGS=-mod=mod is allowed, too.
+BUILD := GOWORK=off go build
+
 ADDR ?= 127.0.0.1:6379
 ifeq ($(origin AS),default) # make defines AS itself: the assembler
 AS := echo
@@ -50,19 +54,19 @@ help: ## this list
 
 ## step1..step4: run a step [ADDR=127.0.0.1:6379]; talk to it: nc localhost 6379
 $(foreach n,$(STEPS),step$(n)): step%:
-	@go build -o bin/$(STEP$*) ./$(STEP$*)
+	@$(BUILD) -o bin/$(STEP$*) ./$(STEP$*)
 	@trap 'sleep 0.1' INT; bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128 \
 		|| { echo "make says -addr for you: make step$* ADDR=127.0.0.1:7000"; exit 1; }
 
 ## trace1..trace4: run a step under strace: its calls on sockets and epoll [ADDR=]
 $(foreach n,$(STEPS),trace$(n)): trace%: strace
-	@go build -o bin/$(STEP$*) ./$(STEP$*)
+	@$(BUILD) -o bin/$(STEP$*) ./$(STEP$*)
 	@trap 'sleep 0.1' INT; strace -e trace=$(CALLS) -e signal=none -s 80 -o '|$(FROM_SOCKET)' \
 		bin/$(STEP$*) -addr $(ADDR) 2>bin/stderr || test $$? -gt 128 || { cat bin/stderr; exit 1; }
 
 ## count1..count4: run a step, and count its calls until Ctrl-C [ADDR=]
 $(foreach n,$(STEPS),count$(n)): count%: strace
-	@go build -o bin/$(STEP$*) ./$(STEP$*)
+	@$(BUILD) -o bin/$(STEP$*) ./$(STEP$*)
 	@trap 'sleep 0.1' INT; strace -I3 -o '|$(BELOW)' -c -S name -U calls,errors,name -e trace=$(COUNTED)$(COUNTED$*) -e signal=none \
 		bin/$(STEP$*) -addr $(ADDR) || test $$? -gt 128
 
@@ -101,7 +105,7 @@ ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
 	@echo '  make check ADDR=127.0.0.1:7000                   a server that is already running'
 	@exit 2
 endif
-	@go build -o bin/ ./tools/exam $(foreach n,$(STEPS),./$(STEP$(n)))
+	@$(BUILD) -o bin/ ./tools/exam $(foreach n,$(STEPS),./$(STEP$(n)))
 	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
 		$(if $(ONLY),-only "$(ONLY)") $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
 
@@ -150,7 +154,7 @@ watch: bin/exercises ## grade an exercise each time you save it [N=07]
 	@trap 'sleep 0.1' INT; bin/exercises watch $(N) || test $$? -gt 128
 
 bin/exercises:
-	@go build -o bin/ ./tools/exercises
+	@$(BUILD) -o bin/ ./tools/exercises
 
 docs: ## refresh what the documents quote: code, diffs, terminals
 	@go run ./tools/docs

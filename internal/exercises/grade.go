@@ -34,6 +34,7 @@ type outcome struct {
 func (e *exercise) build(ctx context.Context, bin string) (output string, err error) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", bin, "./"+e.path("."))
 	cmd.Dir = e.root
+	cmd.Env = append(os.Environ(), "GOWORK=off") // as BUILD in the Makefile
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && ctx.Err() == nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"epoll-step-by-step/internal/procfs"
 )
 
 // module writes a module with these files and returns its folder.
@@ -148,7 +150,12 @@ func TestOneCPU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop()
+	for _, want := range []int{2, 0} {
+		if loops, err := procfs.Descendants(os.Getpid()); err != nil || len(loops) != want {
+			t.Errorf("got the busy loops %v, %v; want %d", loops, err, want)
+		}
+		stop()
+	}
 }
 
 func TestInterrupted(t *testing.T) {
