@@ -105,7 +105,12 @@ func TestFailingTranscript(t *testing.T) {
 // started it in the background.
 func TestIgnoredInterrupt(t *testing.T) {
 	signal.Ignore(os.Interrupt)
-	t.Cleanup(func() { signal.Reset(os.Interrupt) })
+	t.Cleanup(func() {
+		// Reset would make the process ignore SIGINT again, and the next run with it.
+		interrupted := make(chan os.Signal, 1)
+		signal.Notify(interrupted, os.Interrupt)
+		go func() { <-interrupted; os.Exit(130) }()
+	})
 	got, err := play(t, "1$ cat\n1> a\n1: a\n1^C\n1.")
 	if want := " 1 │ $ cat\n 1 │ a ⏎\n 1 │ a\n 1 │ ^C\n"; err != nil || got != want {
 		t.Errorf("%v, got %q, want %q", err, got, want)
