@@ -279,21 +279,57 @@ func TestAlarm(t *testing.T) {
 	}
 }
 
-// The Go runtime sends SIGURG to its threads. It must not interrupt a wait.
+// The Go runtime sends SIGURG to its threads. It must not interrupt a call that
+// sleeps: epoll_wait would fail with EINTR, and write would return early.
 func TestForeignSignal(t *testing.T) {
-	s := newSession(t, "epoll e", "pair a b", "add e a in")
-	e, b := s.names["e"].fd, s.names["b"].fd
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		unix.Tgkill(os.Getpid(), waitUntilAsleep(t, "epoll_pwait", e), unix.SIGURG)
-		waitUntilAsleep(t, "epoll_pwait", e) // still, because the signal is blocked
-		unix.Write(b, []byte("x"))
-	}()
-	if got, want := answer(t, s, "wait e 16 -1"), "epoll_wait(e, [{a, EPOLLIN}], 16, -1) = 1"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	s := newSession(t, "epoll e", "pair a b", "add e a in", "fcntl b -O_NONBLOCK")
+	e, a, b := s.names["e"].fd, s.names["a"].fd, s.names["b"].fd
+	const size = 4 << 20 // more than the socket's buffers hold
+	for _, tt := range []struct {
+		line, call string
+		fd         int
+		finish     func() // what the call waits for
+		want       string
+	}{
+		{"wait e 16 -1", "epoll_pwait", e, func() { unix.Write(b, []byte("x")) },
+			"epoll_wait(e, [{a, EPOLLIN}], 16, -1) = 1"},
+		{fmt.Sprintf("write b %d bytes", size), "write", b, func() {
+			buf := make([]byte, 64<<10)
+			for got := 0; got < size; {
+				n, err := unix.Read(a, buf)
+				if err == unix.EAGAIN && readable(a) {
+					continue
+				}
+				if err != nil {
+					t.Errorf("after %d bytes, read: %v", got, err)
+					return
+				}
+				got += n
+			}
+		}, fmt.Sprintf("write(b, \"abcdefghijklmnopqrstuvwxyzabcdef\"..., %d) = %d", size, size)},
+	} {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			unix.Tgkill(os.Getpid(), waitUntilAsleep(t, tt.call, tt.fd), unix.SIGURG)
+			waitUntilAsleep(t, tt.call, tt.fd) // still, because the signal is blocked
+			tt.finish()
+		}()
+		if got := answer(t, s, tt.line); got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
+		<-done
 	}
-	<-done
+}
+
+// readable waits until fd is readable, and reports false if it is not within 10 s.
+func readable(fd int) bool {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		if err != unix.EINTR {
+			return n == 1
+		}
+	}
 }
 
 // TCP must not delay data until an acknowledgement arrives.

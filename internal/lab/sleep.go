@@ -43,7 +43,9 @@ var errPatience = errors.New("patience is at its end")
 
 // sleep makes a call that may sleep. When the context is done, the call is
 // interrupted, and if it has no timeout of its own, also after the session's
-// Patience. If an alarm is set, it runs from the beginning of the call.
+// Patience. If an alarm is set, it runs from the beginning of the call. SIGURG, which
+// the Go runtime uses to preempt goroutines, is blocked: it would end a write that
+// has written some of its bytes.
 func (r *run) sleep(noTimeout bool, call func() (int, error)) (int, error) {
 	installHandlers()
 	ctx := r.ctx
@@ -54,6 +56,7 @@ func (r *run) sleep(noTimeout bool, call func() (int, error)) (int, error) {
 	}
 	runtime.LockOSThread() // the signals are sent to this thread
 	defer runtime.UnlockOSThread()
+	defer block(unix.SIGURG)()
 	thread := unix.Gettid()
 	stopAlarm := r.startAlarm(thread)
 	stopInterrupt := interruptAtEnd(ctx, thread)
@@ -109,10 +112,9 @@ func (r *run) startAlarm(thread int) (stop func()) {
 }
 
 // epollWait calls epoll_pwait(2), which is epoll_wait(2) with a signal mask during
-// the call. The mask blocks all signals but those of the lab. So SIGURG, which the
-// Go runtime uses to preempt goroutines, does not interrupt the call. SIGALRM is
-// blocked before the call, so it cannot arrive too early and be missed: signal(7),
-// pselect(2).
+// the call. The mask blocks all signals but those of the lab, so that SIGURG does not
+// interrupt the call. SIGALRM is blocked before the call, so it cannot arrive too
+// early and be missed: signal(7), pselect(2).
 func epollWait(epfd int, events []unix.EpollEvent, maxevents, timeout int) (int, error) {
 	bit := func(s unix.Signal) uint64 { return 1 << (s - 1) }
 	mask := ^(bit(unix.SIGALRM) | bit(wakeUp))
@@ -124,11 +126,11 @@ func epollWait(epfd int, events []unix.EpollEvent, maxevents, timeout int) (int,
 	return int(n), nil
 }
 
-// blockAlarm blocks SIGALRM in the calling thread, so that it is delivered only
-// during epollWait. The caller must have called runtime.LockOSThread.
-func blockAlarm() (restore func()) {
+// block blocks a signal in the calling thread until restore is called. The caller
+// must have called runtime.LockOSThread.
+func block(sig unix.Signal) (restore func()) {
 	var set, old unix.Sigset_t
-	set.Val[0] = 1 << (unix.SIGALRM - 1)
+	set.Val[0] = 1 << (sig - 1)
 	unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old)
 	return func() { unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) }
 }
