@@ -407,7 +407,7 @@ func endAmidReads(s *exam.Session) (inTime int, err error) {
 	<-answered
 	err = s.WhileStopped(func() error {
 		for _, c := range all {
-			c.CloseWrite() // if it fails, the server has closed the connection: its reader says so
+			c.CloseWrite() // it fails if the server has closed the connection, which the reader reports
 		}
 		if err := awaitFIN(s, all...); err != nil {
 			return err
