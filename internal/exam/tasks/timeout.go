@@ -21,6 +21,7 @@ const (
 	maxWakeUps   = 4                       // in quietTime, with no client due
 	quietTime    = time.Second
 	sleepTries   = 3
+	costTries    = 2 // crowds with which a message must cost too much, or could not be measured
 )
 
 var NeverTimesOut = exam.Check{
@@ -57,9 +58,13 @@ func neverTimesOut(s *exam.Session) error {
 	if err := expectCrowdClosed(s, ends, crowd); err != nil {
 		return err
 	}
-	if among == math.MaxInt64 {
-		s.Note("a message", "could not be measured: this machine is so busy that the first clients were closed before")
-	} else if err := compareCosts(s, alone, among, crowd); err != nil {
+	// The CPU time of a message is also a matter of what else the machine does.
+	for try := 1; tooCostly(alone, among) && try < costTries; try++ {
+		if alone, among, crowd, err = costAgain(s); err != nil {
+			return err
+		}
+	}
+	if err := compareCosts(s, alone, among, crowd); err != nil {
 		return err
 	}
 	if err := expectStalledClosed(s, slow); err != nil {
@@ -77,19 +82,38 @@ func neverTimesOut(s *exam.Session) error {
 	return expectSleep(s, thread, nil)
 }
 
+// tooCostly reports whether a message costs more with the crowd than without it, or the
+// cost with the crowd is not known.
+func tooCostly(alone, among time.Duration) bool { return float64(among) > maxCostRatio*float64(alone) }
+
+// costAgain measures a message without other clients and with another crowd, and waits
+// until that crowd is closed.
+func costAgain(s *exam.Session) (alone, among time.Duration, crowd int, err error) {
+	if _, alone, err = messageCost(s, nil); err != nil {
+		return 0, 0, 0, err
+	}
+	crowd, ends, err := connectCrowd(s)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if _, among, err = messageCost(s, func() bool { return len(ends) < crowd/5 }); err != nil {
+		return 0, 0, 0, err
+	}
+	for range crowd {
+		<-ends
+	}
+	return alone, among, crowd, nil
+}
+
 // compareCosts fails if a message costs more with the crowd than without it.
 func compareCosts(s *exam.Session, alone, among time.Duration, crowd int) error {
-	if float64(among) > maxCostRatio*float64(alone) {
-		// If the machine is busier than before, messages cost more now, too.
-		_, again, err := messageCost(s, nil)
-		if err != nil {
-			return err
-		}
-		alone = max(alone, again)
+	if among == math.MaxInt64 {
+		s.Note("a message", "could not be measured: this machine is so busy that the first clients were closed before")
+		return nil
 	}
 	s.Note("a message", "cost %v of CPU time without other clients, and %v with %d of them",
 		alone.Round(100*time.Nanosecond), among.Round(100*time.Nanosecond), crowd)
-	if float64(among) > maxCostRatio*float64(alone) {
+	if tooCostly(alone, among) {
 		s.Usually = "each wait looks at all clients: keep them in the order of their last byte, and the first one is enough"
 		return exam.ErrFailed
 	}
