@@ -21,7 +21,9 @@ const (
 	maxWakeUps   = 4                       // in quietTime, with no client due
 	quietTime    = time.Second
 	sleepTries   = 3
-	costTries    = 2 // crowds with which a message must cost too much, or could not be measured
+	minCrowd     = 2000 // clients: a look at fewer costs less than a message, and proves nothing
+	minBatches   = 3    // measurements of a message: fewer may all be a busy machine's
+	costTries    = 2    // crowds with which a message must cost too much, or could not be measured
 )
 
 var NeverTimesOut = exam.Check{
@@ -47,7 +49,7 @@ func neverTimesOut(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	_, among, err := messageCost(s, func() bool { return len(ends) < crowd/5 })
+	among, err := costAmong(s, crowd, ends)
 	if err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func costAgain(s *exam.Session) (alone, among time.Duration, crowd int, err erro
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	if _, among, err = messageCost(s, func() bool { return len(ends) < crowd/5 }); err != nil {
+	if among, err = costAmong(s, crowd, ends); err != nil {
 		return 0, 0, 0, err
 	}
 	for range crowd {
@@ -105,10 +107,20 @@ func costAgain(s *exam.Session) (alone, among time.Duration, crowd int, err erro
 	return alone, among, crowd, nil
 }
 
+// costAmong returns the CPU time of a message while the crowd is there, or math.MaxInt64
+// if the crowd is too small or leaves too soon for that.
+func costAmong(s *exam.Session, crowd int, ends chan ending) (time.Duration, error) {
+	if crowd < minCrowd {
+		return math.MaxInt64, nil
+	}
+	_, among, err := messageCost(s, func() bool { return len(ends) < crowd/5 })
+	return among, err
+}
+
 // compareCosts fails if a message costs more with the crowd than without it.
 func compareCosts(s *exam.Session, alone, among time.Duration, crowd int) error {
 	if among == math.MaxInt64 {
-		s.Note("a message", "could not be measured: this machine is so busy that the first clients were closed before")
+		s.Note("a message", "could not be measured: this machine is so busy that too few clients connected in time, or that the first of them were closed before")
 		return nil
 	}
 	s.Note("a message", "cost %v of CPU time without other clients, and %v with %d of them",
@@ -154,8 +166,9 @@ func awaitDescriptors(s *exam.Session, n int) {
 // messageCost returns the CPU time that the server spends on a message of a new client.
 // It measures the busiest thread, because a runtime's other threads have work of their
 // own, and returns the least of several measurements, because other activity only adds
-// to it. It stops when there returns false, and the last measurement does not count. It
-// also returns the thread that was woken most often: the one that serves.
+// to it. It stops when there returns false, and the last measurement does not count; with
+// fewer than minBatches, the result is math.MaxInt64. It also returns the thread that was
+// woken most often: the one that serves.
 func messageCost(s *exam.Session, there func() bool) (thread int, least time.Duration, err error) {
 	c, err := s.DialAndPing()
 	if err != nil {
@@ -165,7 +178,7 @@ func messageCost(s *exam.Session, there func() bool) (thread int, least time.Dur
 	const batches, messages = 20, 30
 	first := s.Server.Threads()
 	least = math.MaxInt64
-	for range batches {
+	for batch := range batches {
 		s.AwaitSleep()
 		before := s.Server.Threads()
 		for range messages {
@@ -179,6 +192,9 @@ func messageCost(s *exam.Session, there func() bool) (thread int, least time.Dur
 			spent = max(spent, t.CPU-before[tid].CPU)
 		}
 		if there != nil && !there() {
+			if batch < minBatches {
+				least = math.MaxInt64
+			}
 			break
 		}
 		least = min(least, spent/messages)
