@@ -50,7 +50,7 @@ func (r *run) wait(a []arg) error {
 		n, err = call()
 	} else {
 		runtime.LockOSThread()
-		restore := block(unix.SIGALRM) // it is delivered only during epollWait
+		restore := block(bit(unix.SIGALRM)) // it is delivered only during epollWait
 		n, err = r.sleep(timeout < 0, call)
 		restore()
 		runtime.UnlockOSThread()

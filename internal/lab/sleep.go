@@ -43,9 +43,9 @@ var errPatience = errors.New("patience is at its end")
 
 // sleep makes a call that may sleep. When the context is done, the call is
 // interrupted, and if it has no timeout of its own, also after the session's
-// Patience. If an alarm is set, it runs from the beginning of the call. SIGURG, which
-// the Go runtime uses to preempt goroutines, is blocked: it would end a write that
-// has written some of its bytes.
+// Patience. If an alarm is set, it runs from the beginning of the call. All other
+// signals are blocked, such as SIGURG, which the Go runtime uses to preempt
+// goroutines, and SIGCHLD: they would end a write that has written some of its bytes.
 func (r *run) sleep(noTimeout bool, call func() (int, error)) (int, error) {
 	installHandlers()
 	ctx := r.ctx
@@ -56,7 +56,7 @@ func (r *run) sleep(noTimeout bool, call func() (int, error)) (int, error) {
 	}
 	runtime.LockOSThread() // the signals are sent to this thread
 	defer runtime.UnlockOSThread()
-	defer block(unix.SIGURG)()
+	defer block(^(bit(unix.SIGALRM) | bit(wakeUp) | faults))()
 	thread := unix.Gettid()
 	stopAlarm := r.startAlarm(thread)
 	stopInterrupt := interruptAtEnd(ctx, thread)
@@ -116,7 +116,6 @@ func (r *run) startAlarm(thread int) (stop func()) {
 // interrupt the call. SIGALRM is blocked before the call, so it cannot arrive too
 // early and be missed: signal(7), pselect(2).
 func epollWait(epfd int, events []unix.EpollEvent, maxevents, timeout int) (int, error) {
-	bit := func(s unix.Signal) uint64 { return 1 << (s - 1) }
 	mask := ^(bit(unix.SIGALRM) | bit(wakeUp))
 	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(&events[0])),
 		uintptr(maxevents), uintptr(timeout), uintptr(unsafe.Pointer(&mask)), unsafe.Sizeof(mask))
@@ -126,11 +125,17 @@ func epollWait(epfd int, events []unix.EpollEvent, maxevents, timeout int) (int,
 	return int(n), nil
 }
 
-// block blocks a signal in the calling thread until restore is called. The caller
-// must have called runtime.LockOSThread.
-func block(sig unix.Signal) (restore func()) {
+// bit returns the bit of a signal in a mask.
+func bit(s unix.Signal) uint64 { return 1 << (s - 1) }
+
+// faults are the signals of a defect in the program, which cannot wait.
+var faults = bit(unix.SIGSEGV) | bit(unix.SIGBUS) | bit(unix.SIGFPE) | bit(unix.SIGILL) | bit(unix.SIGTRAP)
+
+// block blocks the signals of the mask in the calling thread until restore is called.
+// The caller must have called runtime.LockOSThread.
+func block(mask uint64) (restore func()) {
 	var set, old unix.Sigset_t
-	set.Val[0] = 1 << (sig - 1)
+	set.Val[0] = mask
 	unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old)
 	return func() { unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) }
 }

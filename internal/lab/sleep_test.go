@@ -108,8 +108,8 @@ func TestAlarm(t *testing.T) {
 	}
 }
 
-// The Go runtime sends SIGURG to its threads. It must not interrupt a call that
-// sleeps: epoll_wait would fail with EINTR, and write would return early.
+// The Go runtime sends SIGURG to its threads, and the kernel SIGCHLD to any thread.
+// They must not interrupt a call that sleeps: epoll_wait would fail with EINTR, and write would return early.
 func TestForeignSignal(t *testing.T) {
 	s := newSession(t, "epoll e", "pair a b", "add e a in", "fcntl b -O_NONBLOCK")
 	e, a, b := s.names["e"].fd, s.names["a"].fd, s.names["b"].fd
@@ -140,8 +140,10 @@ func TestForeignSignal(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			unix.Tgkill(os.Getpid(), waitUntilAsleep(t, tt.call, tt.fd), unix.SIGURG)
-			waitUntilAsleep(t, tt.call, tt.fd) // still, because the signal is blocked
+			for _, sig := range []unix.Signal{unix.SIGURG, unix.SIGCHLD} {
+				unix.Tgkill(os.Getpid(), waitUntilAsleep(t, tt.call, tt.fd), sig)
+			}
+			waitUntilAsleep(t, tt.call, tt.fd) // still, because the signals are blocked
 			tt.finish()
 		}()
 		if got := answer(t, s, tt.line); got != tt.want {
