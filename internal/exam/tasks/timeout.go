@@ -120,7 +120,7 @@ func costAmong(s *exam.Session, crowd int, ends chan ending) (time.Duration, err
 // compareCosts fails if a message costs more with the crowd than without it.
 func compareCosts(s *exam.Session, alone, among time.Duration, crowd int) error {
 	if among == math.MaxInt64 {
-		s.Note("a message", "could not be measured: this machine is so busy that too few clients connected in time, or that the first of them were closed before")
+		s.Note("a message", "could not be measured: on this busy machine, too few clients connected in time, or the server closed the first ones too early for it")
 		return nil
 	}
 	s.Note("a message", "cost %v of CPU time without other clients, and %v with %d of them",
