@@ -50,7 +50,7 @@ var steps = []struct {
 // their comments.
 var identicalFunctions = []struct{ function, steps string }{
 	{"init", "1234"}, {"main", "1234"}, {"addrPort", "1234"}, {"check", "1234"},
-	{"turn", "234"}, {"listen", "34"}, {"setInterest", "34"}, {"read", "23"},
+	{"turn", "234"}, {"listen", "34"}, {"setInterest", "34"}, {"wait", "34"}, {"read", "23"},
 }
 
 var binDir string // the folder of the built steps
@@ -528,7 +528,7 @@ func TestIdenticalCopies(t *testing.T) {
 
 // A new function has a fixed place in the order; the others do not move.
 func TestOrder(t *testing.T) {
-	want := strings.Fields("init main listen setNonblock serve round accept outOfDescriptors turn read write setInterest close addrPort check")
+	want := strings.Fields("init main listen setNonblock serve wait round accept outOfDescriptors turn read write setInterest close addrPort check")
 	for _, s := range steps {
 		var order []string
 		for _, f := range program(t, s.name).Funcs {

@@ -47,7 +47,8 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool // no descriptor was free: the listener's interest is 0
+	paused   time.Time // when the loop last made a pause: see wait
+	full     bool      // no descriptor was free: the listener's interest is 0
 }
 
 // The loop stays on the main thread; the Go runtime's other threads serve no
@@ -103,7 +104,7 @@ func (s *server) serve() {
 	check("epoll_ctl(EPOLL_CTL_ADD)", err)
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
-		n, err := unix.EpollWait(s.epfd, events, -1)
+		n, err := s.wait(events, -1)
 		if err == unix.EINTR {
 			continue // a signal; epoll_wait is never restarted: signal(7)
 		}
@@ -116,6 +117,18 @@ func (s *server) serve() {
 			}
 		}
 	}
+}
+
+// wait is epoll_wait(2), with a pause after 5 ms of work. Without one, the Go
+// scheduler interrupts the loop in the middle of its calls: docs, chapter 05.
+func (s *server) wait(events []unix.EpollEvent, timeout int) (int, error) {
+	if busy := time.Since(s.paused); busy > 5*time.Millisecond {
+		if busy < 10*time.Millisecond { // otherwise it has slept
+			runtime.Gosched()
+		}
+		s.paused = time.Now()
+	}
+	return unix.EpollWait(s.epfd, events, timeout)
 }
 
 // accept accepts all clients that have connected.

@@ -52,7 +52,8 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool // no descriptor was free: the listener's interest is 0
+	paused   time.Time // when the loop last made a pause: see wait
+	full     bool      // no descriptor was free: the listener's interest is 0
 
 	// CHANGED: the clients in the order of their deadlines. The timeout is the
 	// same for all, so a client that speaks gets the last deadline: it moves to
@@ -114,7 +115,7 @@ func (s *server) serve() {
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
 		// CHANGED: the timeout is computed for each wait, also after EINTR.
-		n, err := unix.EpollWait(s.epfd, events, s.timeout())
+		n, err := s.wait(events, s.timeout())
 		if err == unix.EINTR {
 			continue // a signal; epoll_wait is never restarted: signal(7)
 		}
@@ -130,6 +131,18 @@ func (s *server) serve() {
 		// closed client; and after the events, which may move a deadline.
 		s.expire()
 	}
+}
+
+// wait is epoll_wait(2), with a pause after 5 ms of work. Without one, the Go
+// scheduler interrupts the loop in the middle of its calls: docs, chapter 05.
+func (s *server) wait(events []unix.EpollEvent, timeout int) (int, error) {
+	if busy := time.Since(s.paused); busy > 5*time.Millisecond {
+		if busy < 10*time.Millisecond { // otherwise it has slept
+			runtime.Gosched()
+		}
+		s.paused = time.Now()
+	}
+	return unix.EpollWait(s.epfd, events, timeout)
 }
 
 // CHANGED: timeout is how long epoll_wait may sleep, in milliseconds: until the

@@ -44,7 +44,8 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool // no descriptor was free: the listener's interest is 0
+	paused   time.Time // when the loop last made a pause: see wait
+	full     bool      // no descriptor was free: the listener's interest is 0
 
 	noted map[int]uint32 // events not yet served, by descriptor
 }
@@ -103,7 +104,7 @@ func (s *server) serve() {
 	events := make([]unix.EpollEvent, maxEvents)
 	s.noted = make(map[int]uint32)
 	for {
-		n, err := unix.EpollWait(s.epfd, events, -1)
+		n, err := s.wait(events, -1)
 		if err == unix.EINTR {
 			continue // a signal; epoll_wait is never restarted: signal(7)
 		}
@@ -117,6 +118,18 @@ func (s *server) serve() {
 		}
 		s.round()
 	}
+}
+
+// wait is epoll_wait(2), with a pause after 5 ms of work. Without one, the Go
+// scheduler interrupts the loop in the middle of its calls: docs, chapter 05.
+func (s *server) wait(events []unix.EpollEvent, timeout int) (int, error) {
+	if busy := time.Since(s.paused); busy > 5*time.Millisecond {
+		if busy < 10*time.Millisecond { // otherwise it has slept
+			runtime.Gosched()
+		}
+		s.paused = time.Now()
+	}
+	return unix.EpollWait(s.epfd, events, timeout)
 }
 
 // round serves each client that has an event noted.

@@ -45,8 +45,9 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool    // no descriptor was free: close re-arms the listener
-	ready    []*conn // had an edge, and no EAGAIN since
+	paused   time.Time // when the loop last made a pause: see wait
+	full     bool      // no descriptor was free: close re-arms the listener
+	ready    []*conn   // had an edge, and no EAGAIN since
 }
 
 // The loop stays on the main thread; the Go runtime's other threads serve no
@@ -107,7 +108,7 @@ func (s *server) serve() {
 		if len(s.ready) > 0 {
 			timeout = 0 // there is work left: do not sleep
 		}
-		n, err := unix.EpollWait(s.epfd, events, timeout)
+		n, err := s.wait(events, timeout)
 		if err == unix.EINTR {
 			continue // a signal; epoll_wait is never restarted: signal(7)
 		}
@@ -122,6 +123,18 @@ func (s *server) serve() {
 		}
 		s.round()
 	}
+}
+
+// wait is epoll_wait(2), with a pause after 5 ms of work. Without one, the Go
+// scheduler interrupts the loop in the middle of its calls: docs, chapter 05.
+func (s *server) wait(events []unix.EpollEvent, timeout int) (int, error) {
+	if busy := time.Since(s.paused); busy > 5*time.Millisecond {
+		if busy < 10*time.Millisecond { // otherwise it has slept
+			runtime.Gosched()
+		}
+		s.paused = time.Now()
+	}
+	return unix.EpollWait(s.epfd, events, timeout)
 }
 
 // round gives each ready connection a few turns, so that none starves the

@@ -53,8 +53,9 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool    // no descriptor was free: close re-arms the listener
-	ready    []*conn // had an edge, and no EAGAIN since
+	paused   time.Time // when the loop last made a pause: see wait
+	full     bool      // no descriptor was free: close re-arms the listener
+	ready    []*conn   // had an edge, and no EAGAIN since
 
 	// CHANGED: how the loop learns of a signal.
 	bell     int       // an eventfd(2), readable after a signal
@@ -117,7 +118,7 @@ func (s *server) serve() {
 	events := make([]unix.EpollEvent, maxEvents)
 	// CHANGED: until a signal has arrived and no client is left.
 	for s.deadline.IsZero() || len(s.conns) > 0 {
-		n, err := unix.EpollWait(s.epfd, events, s.timeout())
+		n, err := s.wait(events, s.timeout())
 		if err == unix.EINTR {
 			continue // a signal; epoll_wait is never restarted: signal(7)
 		}
@@ -141,6 +142,18 @@ func (s *server) serve() {
 			s.cutOff()
 		}
 	}
+}
+
+// wait is epoll_wait(2), with a pause after 5 ms of work. Without one, the Go
+// scheduler interrupts the loop in the middle of its calls: docs, chapter 05.
+func (s *server) wait(events []unix.EpollEvent, timeout int) (int, error) {
+	if busy := time.Since(s.paused); busy > 5*time.Millisecond {
+		if busy < 10*time.Millisecond { // otherwise it has slept
+			runtime.Gosched()
+		}
+		s.paused = time.Now()
+	}
+	return unix.EpollWait(s.epfd, events, timeout)
 }
 
 // CHANGED: awaitSignal starts a goroutine that waits for the signal, which Go

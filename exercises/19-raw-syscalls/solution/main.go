@@ -1,7 +1,7 @@
 // Exercise 19, solved: raw system calls.
 //
 // A TCP echo server: step 4 with two calls per message, as in exercise 14, and
-// the scheduler is told only of sleeps that may be long.
+// the scheduler is told only of the call that may sleep.
 //
 // Usage: 19-raw-syscalls [-addr 127.0.0.1:6379]
 package main
@@ -27,7 +27,6 @@ const (
 
 	maxEvents = 256 // events that one epoll_wait may return
 	budget    = 4   // turns that a connection may take in a row
-	shortWait = 1   // ms that we sleep without telling the scheduler
 )
 
 type conn struct {
@@ -51,8 +50,9 @@ type server struct {
 	buf      [bufSize]byte // shared: written or copied before the next read
 	conns    map[int]*conn // by descriptor
 	epfd     int
-	full     bool    // no descriptor was free: close re-arms the listener
-	ready    []*conn // had an edge, and no EAGAIN since
+	paused   time.Time // when the loop last made a pause: see wait
+	full     bool      // no descriptor was free: close re-arms the listener
+	ready    []*conn   // had an edge, and no EAGAIN since
 }
 
 // The loop stays on the main thread; the Go runtime's other threads serve no
@@ -109,18 +109,11 @@ func (s *server) serve() {
 	check("epoll_ctl(EPOLL_CTL_ADD)", err)
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
-		timeout := shortWait
+		timeout := -1
 		if len(s.ready) > 0 {
 			timeout = 0 // there is work left: do not sleep
 		}
-		// CHANGED: a raw call first. To the scheduler its sleep looks like a
-		// computation of 1 ms; on a busy server it is usually shorter.
-		n, err := rawEpollWait(s.epfd, events, timeout)
-		if err == nil && n == 0 && len(s.ready) == 0 {
-			// CHANGED: this sleep may be long, so the scheduler has to know:
-			// it would send signals to an endless computation.
-			n, err = unix.EpollWait(s.epfd, events, -1)
-		}
+		n, err := s.wait(events, timeout)
 		if err == unix.EINTR {
 			continue // a signal; epoll_wait is never restarted: signal(7)
 		}
@@ -134,6 +127,18 @@ func (s *server) serve() {
 		}
 		s.round()
 	}
+}
+
+// wait is epoll_wait(2), with a pause after 5 ms of work. Without one, the Go
+// scheduler interrupts the loop in the middle of its calls: docs, chapter 05.
+func (s *server) wait(events []unix.EpollEvent, timeout int) (int, error) {
+	if busy := time.Since(s.paused); busy > 5*time.Millisecond {
+		if busy < 10*time.Millisecond { // otherwise it has slept
+			runtime.Gosched()
+		}
+		s.paused = time.Now()
+	}
+	return unix.EpollWait(s.epfd, events, timeout)
 }
 
 // CHANGED (exercise 14): notice puts c on the ready list, and remembers its
@@ -271,23 +276,6 @@ func rawRead(fd int, p []byte) (int, error) {
 func rawWrite(fd int, p []byte) (int, error) {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-	return result(n, errno)
-}
-
-// CHANGED: rawEpollWait is unix.EpollWait without telling the scheduler. It can
-// sleep, so timeout is short: when all threads have to stop, for the garbage
-// collector for example, the runtime waits that long, or sends a signal. The
-// call is epoll_pwait(2) without a mask, because not every architecture has
-// epoll_wait(2).
-//
-// The time that it saves is not in this thread. After a long sleep that the
-// scheduler knows of, we wake its sysmon thread, which then checks every 20 µs,
-// for a while, what we are doing.
-func rawEpollWait(epfd int, events []unix.EpollEvent,
-	timeout int) (int, error) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd),
-		uintptr(unsafe.Pointer(unsafe.SliceData(events))),
-		uintptr(len(events)), uintptr(timeout), 0, 0)
 	return result(n, errno)
 }
 
