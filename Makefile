@@ -117,10 +117,13 @@ xray: ## show live what a running server waits for [ADDR=] or PID=
 	@go build -o bin/xray ./tools/xray
 	@trap 'sleep 0.1' INT; bin/xray $(if $(PID),-pid $(PID),-addr $(ADDR))
 
+# RAW=1: exercise 19; TRIED=1: what was tried to make step 3 cheaper; SHARED=1: the
+# clients may use the servers' CPUs.
 bench: ## compare the steps with other servers [QUICK=1] [ONLY=step3,c] [RAW=1]
 	@GOWORK=off go build -C tools/bench -o ../../bin/bench .
-	@trap 'sleep 0.1' INT; bin/bench -root . $(if $(QUICK),-quick) $(if $(RAW),-raw) $(if $(ONLY),-only "$(ONLY)") \
-		-o $(if $(RECORD),tools/bench/results,bin)/$(if $(RAW),raw,bench).txt
+	@trap 'sleep 0.1' INT; bin/bench -root . $(if $(QUICK),-quick) $(if $(RAW),-raw) $(if $(TRIED),-tried) \
+		$(if $(SHARED),-apart=false) $(if $(ONLY),-only "$(ONLY)") \
+		-o $(if $(RECORD),tools/bench/results,bin)/$(if $(RAW),raw,$(if $(TRIED),tried,bench))$(if $(SHARED),-shared).txt
 
 plots: ## redraw the charts in docs/img from tools/bench/results/*.txt
 	@GOWORK=off go run -C tools/bench ./plots
@@ -159,8 +162,8 @@ bin/exercises:
 docs: ## refresh what the documents quote: code, diffs, terminals
 	@go run ./tools/docs
 
-setup: ## install the other tools: strace, nc, redis-cli, man pages
-	@go run ./tools/doctor -install
+setup: ## install the other tools: strace, nc, redis-cli, man pages [BENCH=1]
+	@go run ./tools/doctor -install $(if $(BENCH),-bench)
 
 doctor: ## check this machine, and say what to do if something is missing
 	@go run ./tools/doctor

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -307,4 +308,57 @@ func root(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+func TestParsePerf(t *testing.T) {
+	const script = `
+ ffffffff8207c581 tcp_ack ([kernel.kallsyms])
+ ffffffff82000001 __x64_sys_write ([kernel.kallsyms])
+           4032cc main.(*server).write (/tmp/bench1/step3)
+
+ ffffffff8164fe9e futex_wake ([kernel.kallsyms])
+           4032cd runtime.futex.abi0 (/tmp/bench1/step3)
+
+           4032ce main.(*server).turn (/tmp/bench1/step3)
+
+           4032cf internal/runtime/syscall/linux.Syscall6 (/tmp/bench1/step3)
+
+           4032d0 runtime.reentersyscall (/tmp/bench1/step3)
+`
+	for isGo, want := range map[bool][3]float64{true: {40, 40, 20}, false: {40, 20, 40}} {
+		values, err := parsePerf(script, "step3", isGo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, unit := range whereUnits {
+			if values[i].Unit != unit || values[i].Number != want[i] {
+				t.Errorf("Go %v: got %v, want %s %v", isGo, values[i], unit, want[i])
+			}
+		}
+	}
+	if _, err := parsePerf("\n", "step3", true); err == nil {
+		t.Error("no samples: no error")
+	}
+}
+
+// Each edit of what was tried still fits the steps, and the result answers.
+func TestTried(t *testing.T) {
+	runtime.LockOSThread() // never unlocked: the thread is pinned, and ends with the test
+	var out, progress bytes.Buffer
+	b, err := newBench(t.Context(), "../..", true, &out, &progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(b.dir)
+	b.window = 20 * time.Millisecond
+	p := plan{servers: append(slices.Clone(tried), named("c")...), loads: loads[1:2], rounds: 1}
+	if err := b.measureAll(p); err != nil {
+		t.Fatal(err)
+	}
+	b.printTried(p)
+	for _, s := range tried {
+		if !regexp.MustCompile(`(?m)^ +` + s.Name + ` .*\d\.\d\d \[`).MatchString(out.String()) {
+			t.Errorf("%s is missing:\n%s", s.Name, &out)
+		}
+	}
 }

@@ -21,10 +21,11 @@ type load struct {
 	Name  string
 	Title string
 	Conns int
-	Size  int // bytes of a message
-	Depth int // messages that a client sends at once; 0 means 1
-	Rate  int // messages a second of an open loop; 0: closed
-	Quick bool
+	Size  int  // bytes of a message
+	Depth int  // messages that a client sends at once; 0 means 1
+	Rate  int  // messages a second of an open loop; 0: closed
+	Quick bool // measured with -quick, too
+	Tried bool // measured with -tried, too
 
 	run  func(b *bench, p *process, l load) (record.Line, error) // nil: messages
 	skip func(s server) string                                   // the reason for leaving a server out, or ""
@@ -32,11 +33,12 @@ type load struct {
 
 var loads = []load{
 	{Name: "PingPong64", Title: "one message of 64 bytes at a time", Conns: 1, Size: 64},
-	{Name: "PingPong64", Title: "one message of 64 bytes at a time", Conns: 50, Size: 64, Quick: true},
+	{Name: "PingPong64", Title: "one message of 64 bytes at a time", Conns: 50, Size: 64, Quick: true, Tried: true},
 	{Name: "PingPong64", Title: "one message of 64 bytes at a time", Conns: 1000, Size: 64},
 	{Name: "Pipelined64", Title: "16 messages of 64 bytes at a time", Conns: 50, Size: 64, Depth: 16, Quick: true},
-	{Name: "PingPong64K", Title: "one message of 64 KiB at a time", Conns: 10, Size: 64 << 10, Quick: true},
-	{Name: "OpenLoop64", Title: "20,000 messages of 64 bytes a second, whatever comes back", Conns: 50, Size: 64, Rate: 20_000, Quick: true},
+	{Name: "PingPong64K", Title: "one message of 64 KiB at a time", Conns: 10, Size: 64 << 10, Quick: true, Tried: true},
+	{Name: "OpenLoop64", Title: "20,000 messages of 64 bytes a second, whatever comes back", Conns: 50, Size: 64, Rate: 20_000, Quick: true, Tried: true},
+	{Name: "Rare64", Title: "one message of 64 bytes each 20 ms", Conns: 1, Size: 64, Rate: 50, Tried: true},
 	{Name: "SlowReaders", Title: "send all they can, read 8 KiB each 20 ms; a message is 8 KiB", Conns: 200, Size: 8 << 10, run: slowReaders,
 		skip: func(s server) string {
 			if s.Redis {
@@ -44,7 +46,7 @@ var loads = []load{
 			}
 			return ""
 		}},
-	{Name: "Churn", Title: "connect, one message of 64 bytes, close", Conns: 50, Size: 64, run: churn, Quick: true},
+	{Name: "Churn", Title: "connect, one message of 64 bytes, close", Conns: 50, Size: 64, run: churn, Quick: true, Tried: true},
 	{Name: "RedisBenchmark", Title: "redis-benchmark -t ping_mbulk", Conns: 50, run: redisBenchmark},
 }
 
@@ -80,6 +82,8 @@ func (s server) stream(l load) *stream {
 	return echoStream(l.Size, max(l.Depth, 1))
 }
 
+const leastMessages = 20 // of an open loop, however low its rate
+
 // messages runs the load of most rows: it warms the server up, then measures.
 func messages(b *bench, p *process, l load) (record.Line, error) {
 	line := l.line(p.Name)
@@ -96,7 +100,7 @@ func messages(b *bench, p *process, l load) (record.Line, error) {
 	}
 	u, err := measure(p, func() (int, error) {
 		if l.Rate > 0 {
-			return g.openLoop(l.Rate, b.window)
+			return g.openLoop(l.Rate, max(b.window, leastMessages*time.Second/time.Duration(l.Rate)))
 		}
 		return g.closedLoop(b.window)
 	})

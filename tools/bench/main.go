@@ -5,6 +5,7 @@
 //
 //	bench -root ../.. [-quick] [-only step3,c] [-o results.txt]
 //	bench -root ../.. -raw                    compare exercise 19 with step 4
+//	bench -root ../.. -tried                  compare what was tried to make step 3 cheaper
 //	bench -root ../.. -rounds 3 -apart=false  3 rounds; the generator shares its CPU
 //
 // It prints tables. With -o it writes each measurement to a file in the format of
@@ -70,6 +71,7 @@ type plan struct {
 	rounds  int
 
 	idleRounds, watchRounds int
+	whereRounds             int
 	levels                  []int // of idle clients
 	watch                   time.Duration
 	calls                   []int // clients, while system calls are counted
@@ -82,19 +84,20 @@ func main() {
 	root := flag.String("root", "../..", "the repository's `folder`")
 	quick := flag.Bool("quick", false, "measure less, in under a minute")
 	raw := flag.Bool("raw", false, "compare exercise 19 with step 4, its solution and C")
+	tried := flag.Bool("tried", false, "compare what was tried to make step 3 cheaper")
 	only := flag.String("only", "", "`servers` to measure, by name, with commas")
 	apart := flag.Bool("apart", true, "give the generator a CPU of its own")
 	rounds := flag.Int("rounds", 0, "number of `rounds`; 0 means 7, with -quick 3, with -raw 15")
 	file := flag.String("o", "", "`file` to write the results to")
 	flag.Parse()
-	if flag.NArg() > 0 || *quick && *raw || *rounds < 0 {
+	if flag.NArg() > 0 || more(*quick, *raw, *tried) || *rounds < 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { interrupted.Store(true) })
-	err := run(ctx, *root, options{*quick, *raw, *apart, *rounds, *only}, *file, os.Stdout, os.Stderr)
+	err := run(ctx, *root, options{*quick, *raw, *tried, *apart, *rounds, *only}, *file, os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, errInterrupted) || ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "\nbench: interrupted; nothing was written")
@@ -126,9 +129,12 @@ func run(ctx context.Context, root string, c options, file string, out, errout i
 		return err
 	}
 	b.progress("")
-	if c.raw {
+	switch {
+	case c.raw:
 		b.printRaw()
-	} else {
+	case c.tried:
+		b.printTried(p)
+	default:
 		b.printTables(p)
 	}
 	if file == "" {
@@ -163,30 +169,34 @@ func newBench(ctx context.Context, root string, apart bool, out, errout io.Write
 
 // options are the choices of the user.
 type options struct {
-	quick, raw, apart bool
-	rounds            int
-	only              string // names, separated by commas
+	quick, raw, tried, apart bool
+	rounds                   int
+	only                     string // names, separated by commas
+}
+
+// more reports whether more than one of the flags is set.
+func more(flags ...bool) bool {
+	return len(slices.DeleteFunc(flags, func(f bool) bool { return !f })) > 1
 }
 
 // plan returns the measurements of a run and the time for which it measures a load.
 // It decides how long the run takes.
 func (c options) plan() (plan, time.Duration, error) {
-	p := plan{servers: servers, loads: loads, rounds: 7, idleRounds: 7, watchRounds: 2, levels: []int{0, 1000, 5000, 10000, 19000}, watch: time.Second, calls: []int{1, 50}}
+	p := plan{servers: servers, loads: loads, rounds: 7, idleRounds: 15, watchRounds: 2, whereRounds: 5, levels: []int{0, 1000, 5000, 10000, 19000}, watch: time.Second, calls: []int{1, 50}}
 	window := 200 * time.Millisecond
 	switch {
 	case c.quick:
 		window = 80 * time.Millisecond
-		p.rounds, p.idleRounds, p.watchRounds = 3, 1, 1
+		p.rounds, p.idleRounds, p.watchRounds, p.whereRounds = 3, 1, 1, 1
 		p.levels, p.watch, p.calls = []int{0, 19000}, 300*time.Millisecond, []int{50}
 		p.loads = slices.DeleteFunc(slices.Clone(loads), func(l load) bool { return !l.Quick })
 	case c.raw:
 		window = 300 * time.Millisecond
-		p = plan{rounds: 15, servers: []server{yours, short}, loads: []load{loads[1]}}
-		for _, s := range servers {
-			if slices.Contains([]string{"step4", "raw", "c"}, s.Name) {
-				p.servers = append(p.servers, s)
-			}
-		}
+		p = plan{rounds: 15, loads: []load{loads[1]}, servers: append([]server{yours, short}, named("step4", "raw", "c")...)}
+	case c.tried:
+		p.loads = slices.DeleteFunc(slices.Clone(loads), func(l load) bool { return !l.Tried })
+		p.servers = append(slices.Clone(tried), named("step3", "step4", "raw", "c", "cpp", "goroutines", "netpoll", "redis")...)
+		p.idleRounds, p.watchRounds, p.whereRounds, p.levels, p.calls = 7, 0, 3, []int{0, 19000}, nil
 	}
 	if c.rounds > 0 {
 		p.rounds = c.rounds
@@ -208,6 +218,11 @@ func (c options) plan() (plan, time.Duration, error) {
 	return p, window, nil
 }
 
+// named returns servers by their names.
+func named(names ...string) []server {
+	return slices.DeleteFunc(slices.Clone(servers), func(s server) bool { return !slices.Contains(names, s.Name) })
+}
+
 // measureAll carries out the plan.
 func (b *bench) measureAll(p plan) error {
 	running, err := b.startAll(p.servers)
@@ -226,7 +241,7 @@ func (b *bench) measureAll(p plan) error {
 	if err != nil {
 		return err
 	}
-	b.total = len(running) * (p.rounds*len(p.loads) + p.idleRounds + len(p.calls))
+	b.total = len(running) * (p.rounds*len(p.loads) + p.idleRounds + p.whereRounds + len(p.calls))
 	for round := range p.rounds {
 		for _, l := range p.loads {
 			for i := range running {
@@ -238,6 +253,9 @@ func (b *bench) measureAll(p plan) error {
 		}
 	}
 	if err := b.count(running, p.calls); err != nil {
+		return err
+	}
+	if err := b.whereAll(running, p.whereRounds); err != nil {
 		return err
 	}
 	for _, r := range running { // idle starts fresh ones
@@ -386,6 +404,29 @@ func (b *bench) count(running []*process, clients []int) error {
 			}
 			if err != nil {
 				b.noteSkipped("%s, system calls: %v", p.Name, err)
+				continue
+			}
+			b.add(line)
+		}
+	}
+	return nil
+}
+
+// whereAll samples the servers with perf, if that is installed and permitted.
+func (b *bench) whereAll(running []*process, rounds int) error {
+	for round := range rounds {
+		for _, p := range running {
+			b.done++
+			if p.OneClient || p.BusyWaits { // its samples depend on the time
+				continue
+			}
+			b.progress("%s, where the time goes, round %d of %d", p.Name, round+1, rounds)
+			line, err := b.where(p, load{Conns: 50, Size: 64})
+			if interrupted.Load() {
+				return errInterrupted
+			}
+			if err != nil {
+				b.noteSkipped("%s, where the time goes: %v", p.Name, err)
 				continue
 			}
 			b.add(line)

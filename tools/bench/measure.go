@@ -77,6 +77,7 @@ type usage struct {
 	messages             int
 	wall, server, client time.Duration
 	busiest              time.Duration // CPU time of the server's busiest thread
+	otherSleeps          uint64        // how often the server's other threads have slept
 	calls                uint64        // of the server: calls that /proc/PID/io counts, such as read and write, but not recv and send
 }
 
@@ -92,6 +93,10 @@ func measure(p *process, load func() (int, error)) (usage, error) {
 	if err != nil {
 		return u, err
 	}
+	sleeps, err := p.sleeps()
+	if err != nil {
+		return u, err
+	}
 	clientBefore, begin := threadCPU(), time.Now()
 	u.messages, err = load()
 	u.wall, u.client = time.Since(begin), threadCPU()-clientBefore
@@ -99,10 +104,20 @@ func measure(p *process, load func() (int, error)) (usage, error) {
 		return u, err
 	}
 	after, err := p.cpu()
+	busiest := 0
 	for tid, cpu := range after {
 		cpu -= before[tid]
 		u.server += cpu
-		u.busiest = max(u.busiest, cpu)
+		if cpu >= u.busiest {
+			u.busiest, busiest = cpu, tid
+		}
+	}
+	if sleepsAfter, e := p.sleeps(); e == nil {
+		for tid, n := range sleepsAfter {
+			if tid != busiest {
+				u.otherSleeps += n - sleeps[tid]
+			}
+		}
 	}
 	if callsAfter, e := p.calls(); e == nil {
 		u.calls = callsAfter - calls
@@ -120,6 +135,7 @@ func (u usage) values(p *process) []record.Value {
 		{Unit: "ns/op", Number: perMessage(u.wall, u.messages)},
 		{Unit: "cpu-ns/msg", Number: perMessage(u.server, u.messages)},
 		{Unit: "thread-cpu-ns/msg", Number: perMessage(u.busiest, u.messages)},
+		{Unit: "other-sleeps/msg", Number: float64(u.otherSleeps) / float64(u.messages)},
 		{Unit: "client-cpu-ns/msg", Number: perMessage(u.client, u.messages)},
 		{Unit: "msgs/s", Number: float64(u.messages) / u.wall.Seconds()},
 		{Unit: "rw-calls/msg", Number: float64(u.calls) / float64(u.messages)},
@@ -177,6 +193,7 @@ func configuration(rounds int, window time.Duration) record.Config {
 		{Key: "date", Value: time.Now().UTC().Format(time.RFC3339)},
 		{Key: "rounds", Value: strconv.Itoa(rounds)},
 		{Key: "window", Value: window.String()},
+		{Key: "cpus-shared", Value: strconv.FormatBool(generatorCPU == serverCPUs)},
 		{Key: "gcc", Value: version("gcc", "-dumpfullversion")},
 		{Key: "redis", Value: version("redis-server", "--version")},
 		{Key: "node", Value: version("node", "--version")},

@@ -24,12 +24,15 @@ type server struct {
 	Name  string
 	Title string
 
-	// One of these is set: the folder of a Go package, relative to the root; a
-	// folder below peers with a C file, built with Link; or an installed program.
+	// One of these is set: the folder of a Go package or a source file in C or C++,
+	// relative to the root, or an installed program.
 	Go, C, System string
-	Link          []string
+	Link          []string // what a program in C is linked with
+	Package       string   // Debian's package that the build or the program needs
+	Edits         []edit   // of a Go program, before it is built
 
 	Args      []string // of an installed program; {port} and {root} are replaced
+	Env       []string // besides the environment of this process
 	Redis     bool     // it answers PING and does not echo
 	BusyWaits bool     // it uses CPU time when idle, so it is stopped while others are measured
 	OneClient bool     // one client at a time
@@ -41,14 +44,15 @@ var servers = []server{
 	{Name: "step3", Title: "step 3: epoll, level-triggered", Go: "step3-epoll-lt"},
 	{Name: "step4", Title: "step 4: epoll, edge-triggered", Go: "step4-epoll-et"},
 	{Name: "raw", Title: "exercise 19, solved: two calls a message, and raw ones", Go: "exercises/19-raw-syscalls/solution"},
-	{Name: "c", Title: "the smallest epoll loop in C", C: "c-epoll"},
+	{Name: "c", Title: "the smallest epoll loop in C", C: "tools/bench/peers/c-epoll/server.c", Package: "g++"},
+	{Name: "cpp", Title: "step 3 in C++: docs/server_epoll.cpp", C: "docs/server_epoll.cpp", Package: "g++"},
 	{Name: "goroutines", Title: "Go's net, a goroutine for each connection", Go: "tools/bench/peers/goroutines"},
 	{Name: "netpoll", Title: "github.com/cloudwego/netpoll", Go: "tools/bench/peers/netpoll"},
-	{Name: "libevent", Title: "libevent's bufferevents, in C", C: "libevent", Link: []string{"-levent_core"}},
-	{Name: "redis", Title: "redis-server, PING with an argument", System: "redis-server", Redis: true, Args: []string{
+	{Name: "libevent", Title: "libevent's bufferevents, in C", C: "tools/bench/peers/libevent/server.c", Link: []string{"-levent_core"}, Package: "libevent-dev"},
+	{Name: "redis", Title: "redis-server, PING with an argument", System: "redis-server", Package: "redis-server", Redis: true, Args: []string{
 		"--port", "{port}", "--bind", "127.0.0.1", "--tcp-backlog", "4096", "--maxclients", "19950",
 		"--protected-mode", "no", "--save", "", "--appendonly", "no", "--daemonize", "no"}},
-	{Name: "node", Title: "node, socket.pipe(socket)", System: "node", Args: []string{"{root}/tools/bench/peers/node/server.js", "{port}"}},
+	{Name: "node", Title: "node, socket.pipe(socket)", System: "node", Package: "nodejs", Args: []string{"{root}/tools/bench/peers/node/server.js", "{port}"}},
 }
 
 // These take part only in the comparison of exercise 19.
@@ -66,20 +70,27 @@ func (s server) build(ctx context.Context, root, dir string) (string, error) {
 	case s.System != "":
 		path, err := exec.LookPath(s.System)
 		if err != nil {
-			return "", fmt.Errorf("%s is not installed", s.System)
+			return "", fmt.Errorf("%s is not installed: apt-get install %s", s.System, s.Package)
 		}
 		return path, nil
 	case s.C != "":
-		args := []string{"-O2", "-o", bin, filepath.Join("peers", s.C, "server.c")}
-		cmd = exec.CommandContext(ctx, "gcc", append(args, s.Link...)...)
-		cmd.Dir = filepath.Join(root, "tools", "bench")
+		compiler := "gcc"
+		if filepath.Ext(s.C) == ".cpp" {
+			compiler = "g++"
+		}
+		cmd = exec.CommandContext(ctx, compiler, append([]string{"-O2", "-o", bin, s.C}, s.Link...)...)
+		cmd.Dir = root
 	default:
 		if s.Name == yours.Name {
 			if _, err := os.Stat(filepath.Join(root, s.Go, "main.go")); errors.Is(err, os.ErrNotExist) {
 				return "", fmt.Errorf("%s does not exist yet: make exercise N=19 creates it", s.Title)
 			}
 		}
-		cmd = exec.CommandContext(ctx, "go", "build", "-o", bin, ".")
+		overlay, err := s.overlay(root, dir)
+		if err != nil {
+			return "", err
+		}
+		cmd = exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", bin, ".")
 		cmd.Dir = filepath.Join(root, s.Go)
 		cmd.Env = append(os.Environ(), "GOWORK=off")
 	}
@@ -89,11 +100,12 @@ func (s server) build(ctx context.Context, root, dir string) (string, error) {
 	}
 	if err != nil {
 		text := strings.TrimSpace(string(out))
-		if line, _, more := strings.Cut(text, "\n"); more && s.C != "" {
-			text = line
-		}
 		if text == "" {
 			text = err.Error()
+		}
+		if s.C != "" {
+			text, _, _ = strings.Cut(text, "\n")
+			text += ": make setup BENCH=1 installs " + s.Package
 		}
 		return "", errors.New(text)
 	}
@@ -119,7 +131,7 @@ func (s server) start(bin, root string) (*process, error) {
 	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{root}", root)
 	args := s.Args
 	switch {
-	case s.Go != "" && !strings.HasPrefix(s.Go, "tools/bench/"):
+	case s.System == "" && !strings.HasPrefix(s.Go+s.C, "tools/bench/"):
 		args = []string{"-addr", "127.0.0.1:{port}"}
 	case s.System == "":
 		args = []string{"{port}"}
@@ -132,6 +144,7 @@ func (s server) start(bin, root string) (*process, error) {
 	}
 	p.cmd = exec.Command(bin, args...)
 	p.cmd.Dir = os.TempDir()
+	p.cmd.Env = append(os.Environ(), s.Env...)
 	// Ctrl-C must reach only this process. It ends the servers, or the kernel does
 	// when this process has ended.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
@@ -209,4 +222,15 @@ func (p *process) calls() (uint64, error) {
 		sum += t.Reads + t.Writes
 	}
 	return sum, err
+}
+
+// sleeps returns how often each thread has gone to sleep: voluntary_ctxt_switches of
+// proc(5), /proc/pid/status.
+func (p *process) sleeps() (map[int]uint64, error) {
+	threads, err := procfs.Threads(p.pid)
+	n := make(map[int]uint64, len(threads))
+	for _, t := range threads {
+		n[t.TID] = t.Voluntary
+	}
+	return n, err
 }

@@ -14,13 +14,13 @@ const fullCPU = 90
 
 // printTables prints a table for each load, for people.
 func (b *bench) printTables(p plan) {
-	t := record.Tabulate(b.lines)
-	slices.SortStableFunc(t.Servers, func(a, b string) int { return position(a) - position(b) })
+	t := tabulate(b.lines)
 	for _, l := range p.loads {
 		b.printLoad(t, l)
 	}
 	b.printIdle(t)
 	b.printCalls(t)
+	b.printWhere(t)
 	b.printLimit(t)
 	if len(b.skipped) > 0 {
 		fmt.Fprintln(b.out, "\nNot measured")
@@ -30,10 +30,15 @@ func (b *bench) printTables(p plan) {
 	}
 }
 
-// position is the index of a server in servers. The order of the lines differs,
-// because each round begins with another server.
-func position(name string) int {
-	return slices.IndexFunc(servers, func(s server) bool { return s.Name == name })
+// tabulate builds a table with the servers in our order. The order of the lines
+// differs, because each round begins with another server.
+func tabulate(lines []record.Line) *record.Table {
+	t := record.Tabulate(lines)
+	position := func(name string) int {
+		return slices.IndexFunc(slices.Concat(tried, servers), func(s server) bool { return s.Name == name })
+	}
+	slices.SortStableFunc(t.Servers, func(a, b string) int { return position(a) - position(b) })
+	return t
 }
 
 func (b *bench) table(rows func(w *tabwriter.Writer)) {
@@ -49,7 +54,7 @@ func (b *bench) table(rows func(w *tabwriter.Writer)) {
 func micro(ns float64) string { return fmt.Sprintf("%.2f", ns/1e3) }
 
 func spread(s record.Summary) string {
-	return fmt.Sprintf("%s\t[%s–%s]", micro(s.Median), micro(s.Min), micro(s.Max))
+	return fmt.Sprintf("%s\t[%s–%s]", micro(s.Median), micro(s.Low), micro(s.High))
 }
 
 // clientBound reports whether the generator was at its limit and the server was not.
@@ -67,7 +72,7 @@ func (b *bench) printLoad(t *record.Table, l load) {
 	c := t.Summary(name, "c", "cpu-ns/msg")
 	marked := false
 	b.table(func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, "server    \tCPU µs/msg\tmin–max\t× C\tmsgs/s\tp50 µs\tp99 µs\tp99.9 µs\tserver CPU\tclient CPU\treads, writes\tRSS MiB\t")
+		fmt.Fprintln(w, "server    \tCPU µs/msg\tquartiles\t× C\tmsgs/s\tp50 µs\tp99 µs\tp99.9 µs\tserver CPU\tclient CPU\treads, writes\tothers\t")
 		for _, s := range t.Servers {
 			cpu := t.Summary(name, s, "cpu-ns/msg")
 			if cpu.Rounds == 0 {
@@ -81,12 +86,12 @@ func (b *bench) printLoad(t *record.Table, l load) {
 			if clientBound(t, name, s) {
 				mark, marked = "*", true
 			}
-			fmt.Fprintf(w, "%-10s\t%s\t%s\t%.0f%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f\t\n", s, spread(cpu), times,
+			fmt.Fprintf(w, "%-10s\t%s\t%s\t%.0f%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s, spread(cpu), times,
 				t.Summary(name, s, "msgs/s").Median, mark,
 				optional(t, name, s, "p50-ns", micro), optional(t, name, s, "p99-ns", micro), optional(t, name, s, "p99.9-ns", micro),
 				optional(t, name, s, "cpu-%", percent), optional(t, name, s, "client-cpu-%", percent),
 				optional(t, name, s, "rw-calls/msg", func(x float64) string { return fmt.Sprintf("%.2f", x) }),
-				t.Summary(name, s, "rss-B").Median/(1<<20))
+				optional(t, name, s, "other-sleeps/msg", thousandths))
 		}
 	})
 	if marked {
@@ -114,13 +119,16 @@ func firstMeasured(t *record.Table, name string) string {
 	return ""
 }
 
+// idleCosts returns the cases of IdleCost64, fewest idle clients first.
+func idleCosts(t *record.Table) []string {
+	return slices.DeleteFunc(slices.Clone(t.Cases), func(name string) bool { return !strings.HasPrefix(name, "IdleCost64/") })
+}
+
 func (b *bench) printIdle(t *record.Table) {
-	var costs []string
+	costs := idleCosts(t)
 	var memory, asleep string
 	for _, name := range t.Cases {
 		switch load, _, _ := strings.Cut(name, "/"); load {
-		case "IdleCost64":
-			costs = append(costs, name)
 		case "IdleMemory":
 			memory = name
 		case "Asleep":
@@ -137,7 +145,7 @@ func (b *bench) printIdle(t *record.Table) {
 			_, n, _ := strings.Cut(name, "=")
 			fmt.Fprintf(w, "%s idle\t", n)
 		}
-		fmt.Fprint(w, "growth\tmin–max\town B/conn\twake-ups/s\tCPU asleep\t\n")
+		fmt.Fprint(w, "growth, quartiles\town B/conn\twake-ups/s\tCPU asleep\t\n")
 		for _, s := range t.Servers {
 			if len(t.Lines(costs[0], s)) == 0 {
 				continue
@@ -146,8 +154,7 @@ func (b *bench) printIdle(t *record.Table) {
 			for _, name := range costs {
 				fmt.Fprintf(w, "%s\t", optional(t, name, s, "cpu-ns/msg", micro))
 			}
-			g := growth(t, costs[0], costs[len(costs)-1], s)
-			fmt.Fprintf(w, "%+.0f %%\t[%+.0f–%+.0f]\t", 100*(g.Median-1), 100*(g.Min-1), 100*(g.Max-1))
+			fmt.Fprintf(w, "%s\t", growthText(growth(t, costs[0], costs[len(costs)-1], s)))
 			whole := func(x float64) string { return fmt.Sprintf("%.0f", x) }
 			fine := func(x float64) string { return fmt.Sprintf("%.1f", x) }
 			fmt.Fprintf(w, "%s\t%s\t%s\t\n", optional(t, memory, s, "own-B/conn", whole),

@@ -39,7 +39,7 @@ var (
 
 // titles are the names of the servers in a picture.
 var titles = map[string]string{
-	"step1": "step 1", "step2": "step 2", "step3": "step 3", "step4": "step 4", "raw": "exercise 19", "c": "C loop",
+	"step1": "step 1", "step2": "step 2", "step3": "step 3", "step4": "step 4", "raw": "exercise 19", "c": "C loop", "cpp": "step 3 in C++",
 	"goroutines": "goroutines", "netpoll": "cloudwego/netpoll", "libevent": "libevent", "redis": "Redis PING", "node": "node",
 }
 
@@ -52,7 +52,7 @@ func title(server string) string {
 
 // ours tells a server of this repository from the others.
 func ours(server string) bool {
-	return strings.HasPrefix(server, "step") || server == "raw"
+	return strings.HasPrefix(server, "step") || server == "raw" || server == "cpp"
 }
 
 // A chart is one picture. draw returns a description of it in words.
@@ -64,6 +64,7 @@ type chart struct {
 
 var charts = []chart{
 	{"bench-cpu.svg", "CPU time for one message", 400, drawCPU},
+	{"bench-where.svg", "Where the CPU time of a message goes", 420, drawWhere},
 	{"bench-idle.svg", "CPU time for one message, beside idle clients", 420, drawIdle},
 	{"bench-latency.svg", "Latency at 20,000 messages a second", 420, drawLatency},
 	{"bench-memory.svg", "Memory of the process for each idle connection", 380, drawMemory},
@@ -256,6 +257,60 @@ func drawMemory(p *plot.Plot, t *record.Table) (string, error) {
 		return "", err
 	}
 	return drawBars(p, all, axisEnd(all), func(x float64) string { return groupThousands(math.Round(x)) })
+}
+
+// whereParts are the parts of a bar of drawWhere, from left to right.
+var whereParts = []struct {
+	unit, name string
+	color      color.Color
+}{
+	{"kernel-%", "kernel", peers}, {"runtime-%", "runtime, libraries", amber}, {"own-%", "the program", steps},
+}
+
+// drawWhere divides the bars of drawCPU by the shares that perf has sampled.
+func drawWhere(p *plot.Plot, t *record.Table) (string, error) {
+	const where = "Where64/conns=50"
+	p.X.Label.Text = "µs, all threads; 64 bytes, 50 clients"
+	p.X.Tick.Marker = labelledTicks{}
+	all, err := bars(t, "PingPong64/conns=50", "cpu-ns/msg", 1e-3)
+	if err != nil {
+		return "", err
+	}
+	servers := make(map[string]string)
+	for _, s := range t.Servers {
+		servers[title(s)] = s
+	}
+	all = slices.DeleteFunc(all, func(b bar) bool { return t.Summary(where, servers[b.name], "kernel-%").Rounds == 0 })
+	if len(all) == 0 {
+		return "", fmt.Errorf("there are no results %s", where)
+	}
+	vertical(p)
+	names, shown := make([]string, len(all)), make([]string, len(all))
+	for i, b := range all {
+		names[i], shown[i] = b.name, b.name
+		begin := 0.0
+		for _, part := range whereParts {
+			us := b.Median * t.Summary(where, servers[b.name], part.unit).Median / 100
+			rectangle, err := plotter.NewPolygon(plotter.XYs{{X: begin, Y: float64(i) - 0.32}, {X: begin + us, Y: float64(i) - 0.32},
+				{X: begin + us, Y: float64(i) + 0.32}, {X: begin, Y: float64(i) + 0.32}})
+			if err != nil {
+				return "", err
+			}
+			rectangle.Color, rectangle.LineStyle.Width = part.color, 0
+			p.Add(rectangle)
+			if i == 0 {
+				p.Legend.Add(part.name, rectangle)
+			}
+			begin += us
+			shown[i] += fmt.Sprintf(" %.1f", us)
+		}
+	}
+	p.NominalY(names...)
+	p.Y.Width, p.Y.Tick.Width = 0, 0
+	p.X.Min, p.X.Max = 0, all[0].Median*1.1
+	p.Legend.YOffs = 4
+	slices.Reverse(shown)
+	return "kernel, runtime and libraries, program: " + strings.Join(shown, ", "), nil
 }
 
 // axisEnd is the longest length of a bar and its spread: a little more than the

@@ -23,12 +23,13 @@ func TestCharts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, s := range []string{"step2", "step3", "c"} {
-		for _, name := range []string{"PingPong64/conns=50", "OpenLoop64/conns=50", "IdleCost64/idle=0", "IdleCost64/idle=19000", "IdleMemory/idle=19000"} {
+		for _, name := range []string{"PingPong64/conns=50", "Where64/conns=50", "OpenLoop64/conns=50", "IdleCost64/idle=0", "IdleCost64/idle=19000", "IdleMemory/idle=19000"} {
 			load, param, _ := strings.Cut(name, "/")
 			key, value, _ := strings.Cut(param, "=")
 			is := float64(1000 * (i + 1))
 			w.Write(record.Line{Load: load, Server: s, N: 1, Params: []record.Param{{Key: key, Value: value}}, Values: []record.Value{
 				{Unit: "cpu-ns/msg", Number: is}, {Unit: "p50-ns", Number: is}, {Unit: "p99-ns", Number: 2 * is}, {Unit: "p99.9-ns", Number: 3 * is}, {Unit: "own-B/conn", Number: is},
+				{Unit: "kernel-%", Number: 80}, {Unit: "runtime-%", Number: 15}, {Unit: "own-%", Number: 5},
 			}})
 		}
 	}
