@@ -60,7 +60,7 @@ func mustHave(t *testing.T, what, text string, wants ...string) {
 
 func runInstall() (stdout, stderr string) {
 	var out, err bytes.Buffer
-	install(&out, &err)
+	install(tools, &out, &err)
 	return out.String(), err.String()
 }
 
@@ -331,5 +331,20 @@ func TestMinimisedImage(t *testing.T) {
 	mustHave(t, "stdout", out, "sudo unminimize")
 	if _, err := os.Stat(filepath.Join(dir, "log")); err == nil {
 		t.Error("apt-get was called, though it cannot help")
+	}
+}
+
+func TestInstallForBench(t *testing.T) {
+	setEmptyPath(t)
+	for _, forBench := range []bool{false, true} {
+		wanted := tools
+		if forBench {
+			wanted = slices.Concat(tools, benchTools)
+		}
+		var out, err strings.Builder
+		install(wanted, &out, &err)
+		if got := strings.Contains(out.String(), " linux-perf"); got != forBench {
+			t.Errorf("for bench %v: names linux-perf: %v\n%s", forBench, got, &out)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,6 +50,7 @@ func Main(args []string, stdout, stderr *os.File) int {
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	setup := flags.Bool("install", false, "install the missing tools")
+	bench := flags.Bool("bench", false, "with -install: those of make bench, too")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -61,7 +63,11 @@ func Main(args []string, stdout, stderr *os.File) int {
 	// Debian has haproxy and ss there, which is not in every user's PATH.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	if *setup {
-		install(stdout, stderr)
+		wanted := tools
+		if *bench {
+			wanted = slices.Concat(tools, benchTools)
+		}
+		install(wanted, stdout, stderr)
 		return 0
 	}
 	return report(stdout, terminal.Colour(stdout))
@@ -95,7 +101,7 @@ func report(w io.Writer, colour bool) int {
 			fmt.Fprintf(w, "%-23s%s\n", "", line)
 		}
 	}
-	sentence, exit := verdict(count, len(absent()))
+	sentence, exit := verdict(count, len(absent(tools)))
 	fmt.Fprintf(w, "\n%s\n", sentence)
 	return exit
 }

@@ -19,7 +19,8 @@ var managers = []struct{ name, install string }{
 	{"apk", "apk add"},
 }
 
-// A tool is a command, or a manual page if its name is like "man 7 epoll".
+// A tool is a command, a manual page if its name is like "man 7 epoll", or a file if its
+// name is a path.
 type tool struct {
 	name     string
 	use      string
@@ -44,6 +45,15 @@ var tools = []tool{
 	{"tmux", "optional: put terminals side by side", ""},
 }
 
+// benchTools are what make bench needs besides. Two servers are not among them, because
+// their packages do more than that: redis-server's starts one, on port 6379.
+var benchTools = []tool{
+	{"gcc", "compile the servers in C", "gcc gcc gcc gcc"},
+	{"/usr/include/event2/event.h", "compile the server with libevent", "libevent-dev libevent-devel libevent libevent-dev"},
+	{"perf", "see where the time goes", "linux-perf perf perf perf"},
+	{"node", "compare with node", "nodejs nodejs nodejs nodejs"},
+}
+
 var root = os.Geteuid() == 0 // tests set it
 
 func (t tool) isPage() bool { return strings.HasPrefix(t.name, "man ") }
@@ -62,6 +72,10 @@ func (t tool) find() string {
 		return path
 	}
 	path, err := exec.LookPath(t.name)
+	if filepath.IsAbs(t.name) {
+		_, err = os.Stat(t.name)
+		path = t.name
+	}
 	if err != nil {
 		return ""
 	}
@@ -97,7 +111,7 @@ func (t tool) finding() finding {
 }
 
 // absent returns the missing tools that install can install.
-func absent() []tool {
+func absent(tools []tool) []tool {
 	return slices.DeleteFunc(slices.Clone(tools), func(t tool) bool {
 		return t.packages == "" || t.find() != ""
 	})
@@ -105,8 +119,8 @@ func absent() []tool {
 
 // install installs the missing tools, or prints how to do it. It is quick if none is
 // missing, because make test runs it every time.
-func install(stdout, stderr io.Writer) {
-	missing := absent()
+func install(tools []tool, stdout, stderr io.Writer) {
+	missing := absent(tools)
 	if len(missing) > 0 && minimised() {
 		fmt.Fprintln(stdout, "setup:", restoreManual)
 		missing = slices.DeleteFunc(missing, tool.isPage)
@@ -117,7 +131,7 @@ func install(stdout, stderr io.Writer) {
 	}
 	why := apt(missing, stdout, stderr)
 	if why == "" {
-		if missing = absent(); len(missing) == 0 {
+		if missing = absent(tools); len(missing) == 0 {
 			fmt.Fprintln(stdout, "setup: everything is installed now")
 			return
 		}

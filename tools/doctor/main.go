@@ -5,6 +5,7 @@
 //
 //	go run ./tools/doctor            check this machine (make doctor)
 //	go run ./tools/doctor -install   install missing tools (make setup)
+//	go run ./tools/doctor -install -bench   and those of make bench (make setup BENCH=1)
 //
 // It exits 0 if the steps run on this machine, 1 if they do not, 2 after wrong
 // usage. -install exits 0 even if it cannot install: make test runs it first,
