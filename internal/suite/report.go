@@ -2,7 +2,6 @@ package suite
 
 import (
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -218,7 +217,11 @@ func (r *report) print() {
 		for _, cond := range r.o.Conditions {
 			cells[cond] = fmt.Sprintf("%d of %d", failures[cond], runs[cond])
 		}
-		rows = append(rows, row{fmt.Sprintf("%s: %d tests", path.Join(pkg), tests), cells})
+		count := fmt.Sprint(tests, " tests")
+		if tests == 1 {
+			count = "1 test"
+		}
+		rows = append(rows, row{pkg + ": " + count, cells})
 		rows = append(rows, failing...)
 	}
 	width := len("failures of runs")

@@ -114,8 +114,8 @@ func TestManyTimes(t *testing.T) {
 	o := Options{Runs: 1, Conditions: []Condition{Quiet, Busy}, Pattern: "TestFlaky|TestGood", Modules: []Module{{Dir: dir, Packages: []string{"./..."}}}}
 	// The conditions take turns, and the second one meets the second run.
 	says(t, run(t, o, ErrFailed), "quiet  run 1 of 1", "busy   run 1 of 1",
-		"fake/good: 1 tests      0 of 1     0 of 1",
-		"  TestFlaky/row         0 of 1     1 of 1",
+		"fake/good: 1 test      0 of 1     0 of 1",
+		"  TestFlaky/row        0 of 1     1 of 1",
 		"fake/flaky TestFlaky/row, first failure, busy:", "out of luck")
 
 	o.Pattern, o.Conditions = "TestGood", []Condition{Quiet}
