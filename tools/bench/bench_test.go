@@ -292,11 +292,11 @@ func TestBuild(t *testing.T) {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip("gcc is not installed")
 	}
-	_, err = server{Name: "c", C: "c-epoll", Link: []string{"-lno_such_library"}}.build(t.Context(), root(t), dir)
+	_, err = server{Name: "c", C: named("c")[0].C, Link: []string{"-lno_such_library"}, Package: "it"}.build(t.Context(), root(t), dir)
 	if err == nil || !strings.Contains(err.Error(), "no_such_library") {
 		t.Errorf("missing library: got %v, want an error that names it", err)
 	}
-	if _, err := (server{Name: "c", C: "c-epoll"}).build(t.Context(), root(t), dir); err != nil {
+	if _, err := named("c")[0].build(t.Context(), root(t), dir); err != nil {
 		t.Errorf("the C loop: %v", err)
 	}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	active   = 10                     // clients that send, beside the idle ones
-	restTime = 500 * time.Millisecond // for a server's cleanup after the load
+	active   = 10              // clients that send, beside the idle ones
+	restTime = 2 * time.Second // for a server's cleanup after the load: the Go runtime's may take one
 )
 
 // idle starts a fresh server and adds idle clients level by level. It measures

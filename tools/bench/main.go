@@ -195,7 +195,7 @@ func (c options) plan() (plan, time.Duration, error) {
 		p = plan{rounds: 15, loads: []load{loads[1]}, servers: append([]server{yours, short}, named("step4", "raw", "c")...)}
 	case c.tried:
 		p.loads = slices.DeleteFunc(slices.Clone(loads), func(l load) bool { return !l.Tried })
-		p.servers = append(slices.Clone(tried), named("step3", "step4", "raw", "c", "cpp", "goroutines", "netpoll", "redis")...)
+		p.servers = slices.Concat(tried[:2], named("step3", "step4", "raw", "c", "cpp", "goroutines", "netpoll", "redis"), tried[2:])
 		p.idleRounds, p.watchRounds, p.whereRounds, p.levels, p.calls = 7, 0, 3, []int{0, 19000}, nil
 	}
 	if c.rounds > 0 {

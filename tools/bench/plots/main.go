@@ -308,7 +308,7 @@ func drawWhere(p *plot.Plot, t *record.Table) (string, error) {
 	p.NominalY(names...)
 	p.Y.Width, p.Y.Tick.Width = 0, 0
 	p.X.Min, p.X.Max = 0, all[0].Median*1.1
-	p.Legend.YOffs = 4
+	p.Legend.Top = true // beside the shortest bars
 	slices.Reverse(shown)
 	return "kernel, runtime and libraries, program: " + strings.Join(shown, ", "), nil
 }
