@@ -22,6 +22,10 @@ type Listener struct {
 	// Backlog is how many connections may wait for accept(2): listen(2)'s
 	// argument or, if that is less, /proc/sys/net/core/somaxconn.
 	Backlog int
+
+	// V6Only reports whether IPv4 connections cannot reach a socket that listens on
+	// [::]: ipv6(7), IPV6_V6ONLY.
+	V6Only bool
 }
 
 // Listeners returns the listening TCP sockets of our network namespace. It uses
@@ -34,7 +38,7 @@ func Listeners() ([]Listener, error) {
 			return nil, err
 		}
 		for _, d := range found {
-			all = append(all, Listener{d.Socket, d.wqueue})
+			all = append(all, Listener{d.Socket, d.wqueue, d.v6only})
 		}
 	}
 	return all, nil
@@ -132,14 +136,18 @@ func query(r request) ([]answer, error) {
 }
 
 // An answer describes one socket. wqueue is idiag_wqueue: the backlog of a
-// listening socket, and the unacknowledged bytes of a connection.
+// listening socket, and the unacknowledged bytes of a connection. v6only is known
+// of listening sockets only.
 type answer struct {
 	Socket
 	wqueue int
+	v6only bool
 }
 
-// readAnswer parses a struct inet_diag_msg. As in a request, only its ports and
-// addresses are in network byte order.
+const inetDiagSKV6Only = 11 // INET_DIAG_SKV6ONLY in linux/inet_diag.h; x/sys/unix lacks it
+
+// readAnswer parses a struct inet_diag_msg and the attributes behind it. As in a
+// request, only its ports and addresses are in network byte order.
 func readAnswer(m syscall.NetlinkMessage) (a answer, done bool, err error) {
 	switch {
 	case m.Header.Type == unix.NLMSG_DONE:
@@ -162,5 +170,16 @@ func readAnswer(m syscall.NetlinkMessage) (a answer, done bool, err error) {
 	a.State = State(m.Data[1])
 	a.RxQueue, a.wqueue = number(56), number(60) // idiag_rqueue, idiag_wqueue
 	a.UID, a.Inode = number(64), uint64(number(68))
+	// Each attribute is a struct nlattr, its value, and padding: netlink(7).
+	for rest := m.Data[72:]; len(rest) > unix.NLA_HDRLEN; {
+		size := int(binary.NativeEndian.Uint16(rest))
+		if size <= unix.NLA_HDRLEN || size > len(rest) {
+			break
+		}
+		if binary.NativeEndian.Uint16(rest[2:]) == inetDiagSKV6Only {
+			a.v6only = rest[unix.NLA_HDRLEN] != 0
+		}
+		rest = rest[min((size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1), len(rest)):]
+	}
 	return a, false, nil
 }

@@ -28,3 +28,29 @@ func TestListeners(t *testing.T) {
 		}
 	}
 }
+
+// Listeners tells a socket that takes IPv4 connections, too, from one that does not.
+func TestV6Only(t *testing.T) {
+	for _, want := range []int{0, 1} {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Skipf("this machine has no IPv6: %v", err)
+		}
+		closeAtEnd(t, fd)
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, want); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Bind(fd, &unix.SockaddrInet6{}); err != nil {
+			t.Skipf("this machine has no IPv6: %v", err)
+		}
+		if err := unix.Listen(fd, 1); err != nil {
+			t.Fatal(err)
+		}
+		inode := must[uint64](t)(Inode(os.Getpid(), fd))
+		all := must[[]Listener](t)(Listeners())
+		i := slices.IndexFunc(all, func(l Listener) bool { return l.Inode == inode })
+		if i < 0 || all[i].V6Only != (want == 1) {
+			t.Errorf("IPV6_V6ONLY %d: got listener %d of %+v", want, i, all)
+		}
+	}
+}
