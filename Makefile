@@ -106,7 +106,7 @@ ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
 	@exit 2
 endif
 	@$(BUILD) -o bin/ ./tools/exam $(foreach n,$(STEPS),./$(STEP$(n)))
-	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr $(ADDR)) \
+	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr "$(ADDR)") \
 		$(if $(ONLY),-only "$(ONLY)") $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
 
 lab: ## type epoll calls by hand, one a line [FILE=script]

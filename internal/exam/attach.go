@@ -15,15 +15,12 @@ import (
 func (s *Server) elsewhere() string {
 	family, _ := procfs.Descendants(s.cmd.Process.Pid)
 	family = append(family, s.cmd.Process.Pid)
-	socks, _ := sockets()
+	all, _ := listening()
 	var found []string
-	for _, sock := range socks {
-		if sock.State != procfs.TCPListen {
-			continue
-		}
-		for _, pid := range Owners([]procfs.Socket{sock}) {
+	for _, l := range all {
+		for _, pid := range Owners([]procfs.Socket{l.Socket}) {
 			if slices.Contains(family, pid) {
-				found = append(found, sock.Local.String())
+				found = append(found, l.Local.String())
 			}
 		}
 	}
@@ -35,17 +32,21 @@ func (s *Server) elsewhere() string {
 
 // attach finds a server that is already running, by its address or its PID.
 func attach(addr netip.AddrPort, pid int) (*Server, error) {
-	all, err := sockets()
+	all, err := listening()
 	if err != nil {
 		return nil, err
 	}
-	var mine []procfs.Socket
-	for _, sock := range all {
-		if sock.State != procfs.TCPListen || addr.IsValid() && !covers(sock.Local, addr) {
+	var mine []procfs.Listener
+	samePort := "" // where there is a listener with the port, but for another host
+	for _, l := range all {
+		if addr.IsValid() && !covers(l, addr) {
+			if l.Local.Port() == addr.Port() {
+				samePort = fmt.Sprintf("; there is a listener on %s", l.Local)
+			}
 			continue
 		}
-		if pid == 0 || slices.Contains(Owners([]procfs.Socket{sock}), pid) {
-			mine = append(mine, sock)
+		if pid == 0 || slices.Contains(Owners([]procfs.Socket{l.Socket}), pid) {
+			mine = append(mine, l)
 		}
 	}
 	switch {
@@ -54,25 +55,28 @@ func attach(addr netip.AddrPort, pid int) (*Server, error) {
 	case len(mine) == 0 && pid != 0:
 		return nil, &StartError{StatusNeverListened, fmt.Sprintf("process %d has no listening TCP socket that we may see", pid), ""}
 	case len(mine) == 0:
-		return nil, &StartError{StatusNeverListened, fmt.Sprintf("nobody listens on %s: start the server first, or give its command after -- (make: SERVER=)", addr), ""}
+		return nil, &StartError{StatusNeverListened, fmt.Sprintf("nobody listens on %s%s: start the server first, or give its command after -- (make: SERVER=)", addr, samePort), ""}
 	}
 	if !addr.IsValid() {
 		var ports []string
-		for _, sock := range mine {
-			if p := strconv.Itoa(int(sock.Local.Port())); !slices.Contains(ports, p) {
+		for _, l := range mine {
+			if p := strconv.Itoa(int(l.Local.Port())); !slices.Contains(ports, p) {
 				ports = append(ports, p)
 			}
 		}
 		if len(ports) > 1 {
 			return nil, &StartError{StatusNeverListened, fmt.Sprintf("process %d listens on the ports %s: choose one with -addr (make: ADDR=)", pid, strings.Join(ports, ", ")), ""}
 		}
-		addr = mine[0].Local
-		if addr.Addr().IsUnspecified() {
-			addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
+		if addr = mine[0].Local; addr.Addr().IsUnspecified() {
+			host := localhost
+			if !covers(mine[0], netip.AddrPortFrom(host, addr.Port())) {
+				host = netip.IPv6Loopback()
+			}
+			addr = netip.AddrPortFrom(host, addr.Port())
 		}
 	}
-	if !addr.Addr().Is4() || !addr.Addr().IsLoopback() {
-		return nil, &StartError{StatusNeverListened, fmt.Sprintf("process %d listens on %s: the examiner talks to 127.0.0.0/8 only", pid, addr), ""}
+	if !addr.Addr().IsLoopback() {
+		return nil, &StartError{StatusNeverListened, fmt.Sprintf("process %d listens on %s: the examiner talks to 127.0.0.0/8 and ::1 only", pid, addr), ""}
 	}
 	s := &Server{Addr: addr}
 	s.Look()

@@ -46,7 +46,7 @@ func (s *Session) DialContext(ctx context.Context, rcvbuf int) (*Client, error) 
 			return os.NewSyscallError("setsockopt(SO_RCVBUF)", err)
 		}
 	}
-	nc, err := d.DialContext(ctx, "tcp4", s.Server.Addr.String())
+	nc, err := d.DialContext(ctx, "tcp", s.Server.Addr.String())
 	if err != nil {
 		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.EADDRNOTAVAIL) {
 			return nil, CannotRun("the examiner cannot connect: " + err.Error())

@@ -11,10 +11,7 @@ import (
 )
 
 // A grading is one call of Run.
-type grading struct {
-	options   Options
-	takesAddr bool // the command has a place for an address
-}
+type grading struct{ options Options }
 
 func (g *grading) ownsServer() bool { return len(g.options.Command) > 0 }
 
@@ -83,14 +80,13 @@ func (g *grading) session(ctx context.Context) *Session {
 		addr := g.options.Addr
 		if s.Server != nil {
 			addr = s.Server.Addr // it is to be started again
-		} else if g.takesAddr {
+		} else if addr.Port() == 0 {
 			var err error
-			if addr, err = freePort(); err != nil {
+			if addr, err = freePort(addr.Addr()); err != nil {
 				return nil, err
 			}
 		}
-		command, _ := expand(g.options.Command, addr)
-		return start(ctx, command, addr, nofile)
+		return start(ctx, expand(g.options.Command, addr), addr, nofile)
 	}
 	return s
 }

@@ -13,11 +13,13 @@ import "net/netip"
 // Options say what to grade and how.
 type Options struct {
 	// Command starts the server. {addr}, {host} and {port} in its words stand
-	// for an address that the examiner chooses, another one for each start.
-	// Without them, the command has to listen on Addr. An empty Command grades a
-	// server that is already running.
+	// for the address that it has to listen on. An empty Command grades a server
+	// that is already running.
 	Command []string
 
+	// Addr is where the server listens. If its port is 0, and the Command has a
+	// place for it, the examiner chooses another port for each check: of that host,
+	// or of 127.0.0.1 if Addr is not valid.
 	Addr netip.AddrPort
 	PID  int // of a server that is already running; 0 if Addr is enough to find it
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"runtime"
 	"time"
@@ -22,12 +23,15 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if len(o.Command) > 0 && o.PID != 0 {
 		return nil, errors.New("a command is a server to start, a PID is one that runs: give only one of them")
 	}
-	takesAddr := false
-	if len(o.Command) > 0 {
-		_, takesAddr = expand(o.Command, netip.AddrPort{})
+	takesAddr := TakesAddr(o.Command)
+	if takesAddr && !o.Addr.IsValid() {
+		o.Addr = netip.AddrPortFrom(localhost, 0)
 	}
-	if !o.Addr.IsValid() && !takesAddr && o.PID == 0 {
+	switch {
+	case !o.Addr.IsValid() && o.PID == 0:
 		return nil, errors.New("where does the server listen? give an address, or {addr} or {port} in the command")
+	case o.Addr.IsValid() && o.Addr.Port() == 0 && !takesAddr:
+		return nil, fmt.Errorf("%s: port 0 is not a port to connect to: give another one, or {port} in the command", o.Addr)
 	}
 	var uts unix.Utsname
 	unix.Uname(&uts)
@@ -36,13 +40,19 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		Status: StatusGraded, Server: o.Command, As: cmp.Or(o.As, Echo), PID: o.PID, Date: begin.UTC().Truncate(time.Second),
 		Results: []Result{}, Machine: runtime.GOARCH, Kernel: unix.ByteSliceToString(uts.Release[:]), CPUs: runtime.NumCPU(),
 	}
-	if o.Addr.IsValid() && !takesAddr {
+	if o.Addr.Port() != 0 {
 		report.Addr = o.Addr.String()
 	}
 	defer func() { report.Seconds = time.Since(begin).Seconds() }()
 
+	if o.Addr.IsValid() {
+		if err := bind(netip.AddrPortFrom(o.Addr.Addr(), 0)); err != nil {
+			report.Status, report.Problem = StatusNeverListened, fmt.Sprintf("this machine does not have the address %s: %v", o.Addr.Addr(), err)
+			return report, nil
+		}
+	}
 	raiseNOFILE()
-	g := &grading{options: o, takesAddr: takesAddr}
+	g := &grading{o}
 	met := false // whether any check has met the server
 	for i, check := range checks {
 		if o.Started != nil {

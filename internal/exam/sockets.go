@@ -41,38 +41,59 @@ func Connection(local, remote netip.AddrPort) (procfs.Socket, bool, error) {
 
 // Listeners returns the listening sockets that a client of addr would reach.
 func Listeners(addr netip.AddrPort) ([]procfs.Socket, error) {
-	all, err := procfs.Listeners()
-	if err != nil { // a sandbox
-		sockets, err := sockets()
-		return slices.DeleteFunc(sockets, func(s procfs.Socket) bool {
-			return s.State != procfs.TCPListen || !covers(s.Local, addr)
-		}), err
-	}
+	all, err := listening()
 	var found []procfs.Socket
 	for _, l := range all {
-		if covers(l.Local, addr) {
+		if covers(l, addr) {
 			found = append(found, l.Socket)
 		}
 	}
-	return found, nil
+	return found, err
+}
+
+// listening returns all listening sockets. In a sandbox that forbids sock_diag(7) their
+// backlogs are 0, and those that listen on [::] seem to take IPv4 connections, too.
+func listening() ([]procfs.Listener, error) {
+	all, err := procfs.Listeners()
+	if err == nil {
+		return all, nil
+	}
+	socks, err := sockets()
+	for _, s := range socks {
+		if s.State == procfs.TCPListen {
+			all = append(all, procfs.Listener{Socket: s})
+		}
+	}
+	return all, err
 }
 
 // Backlog returns how many connections fit into the server's accept queue, or 0 if
 // that cannot be seen.
 func (s *Server) Backlog() int {
 	room := 0
-	all, _ := procfs.Listeners() // a sandbox may forbid it
+	all, _ := listening()
 	for _, l := range all {
-		if covers(l.Local, s.Addr) {
+		if covers(l, s.Addr) {
 			room = l.Backlog
 		}
 	}
 	return room
 }
 
-// covers reports whether a socket that listens on local gets connections to addr.
-func covers(local, addr netip.AddrPort) bool {
-	return local.Port() == addr.Port() && (local.Addr() == addr.Addr() || local.Addr().IsUnspecified())
+// covers reports whether a listening socket gets connections to addr.
+func covers(l procfs.Listener, addr netip.AddrPort) bool {
+	if l.Local.Port() != addr.Port() {
+		return false
+	}
+	switch l.Local.Addr() {
+	case addr.Addr():
+		return true
+	case netip.IPv4Unspecified():
+		return addr.Addr().Is4()
+	case netip.IPv6Unspecified(): // which gets IPv4 connections, too: ipv6(7)
+		return addr.Addr().Is6() || !l.V6Only
+	}
+	return false
 }
 
 // Owners returns the processes that have any of the sockets open, in order.

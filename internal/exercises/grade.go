@@ -46,12 +46,11 @@ func (e *exercise) build(ctx context.Context, bin string) (output string, err er
 // options says how the exercise is graded.
 func (e *exercise) options(command ...string) exam.Options {
 	selected, _ := checks.Select(e.As, e.GradedBy...) // parse has seen that they exist
-	return exam.Options{
-		Command: command,
-		Addr:    netip.MustParseAddrPort("127.0.0.1:6379"), // of a command without {addr} and {port}
-		As:      e.As,
-		Checks:  selected,
+	o := exam.Options{Command: command, As: e.As, Checks: selected}
+	if !exam.TakesAddr(command) {
+		o.Addr = netip.MustParseAddrPort("127.0.0.1:6379")
 	}
+	return o
 }
 
 // passes is stricter than the examiner: no check in MustNotFail may be skipped.

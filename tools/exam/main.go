@@ -8,8 +8,10 @@
 //	exam [flags] -addr HOST:PORT     grade the server that listens there
 //	exam [flags] -pid N              grade that process
 //
-// In the command, {addr}, {host} and {port} stand for an address that the
-// examiner chooses. Without them, -addr says where the command listens.
+// In the command, {addr}, {host} and {port} stand for the address of -addr, or for a
+// port of 127.0.0.1 that the examiner chooses. It also chooses one if -addr has port 0:
+// with -addr [::1]:0, one of IPv6. A command without {addr}, {host} and {port} has to
+// listen on the address of -addr.
 //
 // It exits with 0 if all checks passed, 1 if one failed, 2 if it was misused or the
 // server never listened, 130 if it was interrupted.
@@ -40,7 +42,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	flags := flag.NewFlagSet("exam", flag.ContinueOnError)
 	as := flags.String("as", "echo", "what the server claims to be: echo, lt (level-triggered epoll) or et (edge-triggered);\nfor exercises: lines, timeout, chat, redis, cores")
-	at := flags.String("addr", "127.0.0.1:6379", "where the server listens, if the command has no {addr}, {host} or {port}")
+	at := flags.String("addr", "127.0.0.1:6379", "where the server listens; port 0 lets the examiner choose one\nfor {addr} and {port}, as it does without -addr")
 	only := flags.String("only", "", "run only the checks with these `IDs`, separated by commas")
 	pid := flags.Int("pid", 0, "grade this process, which is already running")
 	asJSON := flags.Bool("json", false, "print one JSON object at the end")
@@ -50,7 +52,7 @@ func run(args []string) int {
 		fmt.Fprint(flags.Output(), `usage: exam [flags] -- command args…    start the command, grade it, stop it
        exam [flags] -addr HOST:PORT     grade the server that listens there
        exam [flags] -pid N              grade that process
-In the command, {addr}, {host} and {port} stand for a free address.
+In the command, {addr}, {host} and {port} stand for a free address, or for that of -addr.
 `)
 		flags.PrintDefaults()
 	}
@@ -88,7 +90,7 @@ In the command, {addr}, {host} and {port} stand for a free address.
 	if *pid < 0 || *pid > 0 && unix.Kill(*pid, 0) == unix.ESRCH {
 		return misuse("-pid %d: there is no such process", *pid)
 	}
-	if *pid == 0 || given["addr"] {
+	if given["addr"] || *pid == 0 && !exam.TakesAddr(o.Command) {
 		if o.Addr, err = address(*at); err != nil {
 			return misuse("-addr %s: %v", *at, err)
 		}
@@ -150,21 +152,20 @@ func misuse(format string, args ...any) int {
 	return 2
 }
 
-// address accepts what people type: 127.0.0.1:6379, localhost:6379, :6379.
+// address accepts what people type: 127.0.0.1:6379, localhost:6379, :6379, [::1]:6379.
 func address(text string) (netip.AddrPort, error) {
-	a, err := net.ResolveTCPAddr("tcp4", text)
+	a, err := net.ResolveTCPAddr("tcp", text)
 	if err != nil {
-		return netip.AddrPort{}, errors.New("want HOST:PORT in IPv4, such as 127.0.0.1:6379")
+		return netip.AddrPort{}, errors.New("want HOST:PORT, such as 127.0.0.1:6379 or [::1]:6379")
 	}
-	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if v4, ok := netip.AddrFromSlice(a.IP.To4()); ok && !v4.IsUnspecified() {
-		ip = v4
-	}
-	if !ip.IsLoopback() {
-		return netip.AddrPort{}, errors.New("the examiner floods what it grades: it does so on 127.0.0.0/8 only")
-	}
-	if a.Port == 0 {
-		return netip.AddrPort{}, errors.New("port 0 is not a port to connect to")
+	ip, given := netip.AddrFromSlice(a.IP)
+	switch ip = ip.Unmap(); {
+	case !given, ip == netip.IPv4Unspecified():
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case ip == netip.IPv6Unspecified():
+		ip = netip.IPv6Loopback()
+	case !ip.IsLoopback():
+		return netip.AddrPort{}, errors.New("the examiner floods what it grades: it does so on 127.0.0.0/8 and ::1 only")
 	}
 	return netip.AddrPortFrom(ip, uint16(a.Port)), nil
 }

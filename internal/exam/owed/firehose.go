@@ -28,7 +28,8 @@ type arrival struct {
 }
 
 func dialRaw(s *exam.Session) (*rawClient, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	family, addr := exam.Sockaddr(s.Server.Addr)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, exam.CannotRun(os.NewSyscallError("socket", err).Error())
 	}
@@ -45,16 +46,11 @@ func dialRaw(s *exam.Session) (*rawClient, error) {
 	); err != nil {
 		return nil, exam.CannotRun(os.NewSyscallError("setsockopt", err).Error())
 	}
-	addr := &unix.SockaddrInet4{Port: int(s.Server.Addr.Port()), Addr: s.Server.Addr.Addr().As4()}
 	if err := unix.Connect(fd, addr); err != nil {
 		return nil, os.NewSyscallError("connect", err)
 	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		return nil, os.NewSyscallError("getsockname", err)
-	}
-	local := name.(*unix.SockaddrInet4)
-	return &rawClient{fd: fd, local: netip.AddrPortFrom(netip.AddrFrom4(local.Addr), uint16(local.Port))}, nil
+	local, err := exam.SocketName(fd)
+	return &rawClient{fd: fd, local: local}, err
 }
 
 // recv reads what has arrived, or throws it away with MSG_TRUNC. It fails with
