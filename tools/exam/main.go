@@ -32,6 +32,7 @@ import (
 
 	"epoll-step-by-step/internal/exam"
 	"epoll-step-by-step/internal/exam/checks"
+	"epoll-step-by-step/internal/exam/junit"
 	"epoll-step-by-step/internal/exam/show"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,7 @@ func run(args []string) int {
 	only := flags.String("only", "", "run only the checks with these `IDs`, separated by commas")
 	pid := flags.Int("pid", 0, "grade this process, which is already running")
 	asJSON := flags.Bool("json", false, "print one JSON object at the end")
+	junitFile := flags.String("junit", "", "write the results to this `FILE`, in the format that CI systems read")
 	verbose := flags.Bool("v", false, "print what the examiner saw for passed checks, too")
 	list := flags.Bool("list", false, "list the checks and stop")
 	flags.Usage = func() {
@@ -96,6 +98,14 @@ In the command, {addr}, {host} and {port} stand for a free address, or for that 
 		}
 	}
 
+	var results *os.File
+	if *junitFile != "" {
+		if results, err = os.Create(*junitFile); err != nil {
+			return misuse("-junit: %v", err)
+		}
+		defer results.Close()
+	}
+
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	style, live := show.Screen()
@@ -130,6 +140,11 @@ In the command, {addr}, {host} and {port} stand for a free address, or for that 
 		}
 	} else if len(report.Results) > 0 {
 		fmt.Println("\n" + style.Summary(report))
+	}
+	if results != nil {
+		if err := junit.Write(results, report); err != nil {
+			return misuse("-junit: %v", err)
+		}
 	}
 	switch {
 	case report.Status == exam.StatusInterrupted:
