@@ -15,19 +15,24 @@ import (
 func (s *Server) elsewhere() string {
 	family, _ := procfs.Descendants(s.cmd.Process.Pid)
 	family = append(family, s.cmd.Process.Pid)
+	family = append(family, s.marked()...)
 	all, _ := listening()
 	var found []string
+	advice := "give that address with -addr (make: ADDR=), or use {addr} or {port} in the command"
 	for _, l := range all {
-		for _, pid := range Owners([]procfs.Socket{l.Socket}) {
-			if slices.Contains(family, pid) {
-				found = append(found, l.Local.String())
-			}
+		if !slices.ContainsFunc(family, func(pid int) bool { return hasOne(pid, []procfs.Socket{l.Socket}) }) {
+			continue
+		}
+		found = append(found, l.Local.String())
+		if l.Local.Port() == s.Addr.Port() { // the host is another one
+			anyPort := netip.AddrPortFrom(l.Local.Addr(), 0)
+			advice = fmt.Sprintf("give the host with -addr: -addr %s (make: ADDR=%[1]s), if the command has {port}", anyPort)
 		}
 	}
 	if found == nil {
 		return ""
 	}
-	return fmt.Sprintf("; it listens on %s: give that address with -addr (make: ADDR=), or use {addr} or {port} in the command", strings.Join(found, ", "))
+	return fmt.Sprintf("; it listens on %s: %s", strings.Join(slices.Compact(found), ", "), advice)
 }
 
 // attach finds a server that is already running, by its address or its PID.

@@ -4,10 +4,13 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"epoll-step-by-step/internal/terminal"
 )
 
 const (
 	outputLines = 12       // that are shown
+	outputWidth = 400      // characters of a line that are shown
 	outputBytes = 32 << 10 // that are kept
 )
 
@@ -36,7 +39,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns the last lines, or if the server crashed, the first lines of that.
+// String returns the last lines, or if the server crashed, the first lines of that. Long
+// lines are cut.
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -44,9 +48,17 @@ func (t *tail) String() string {
 	for _, crash := range []string{"\nfatal error: ", "\npanic: ", "\nTraceback "} {
 		if i := strings.Index(text, crash); i >= 0 {
 			lines := strings.Split(text[i+1:], "\n")
-			return strings.Join(lines[:min(len(lines), outputLines)], "\n")
+			return joined(lines[:min(len(lines), outputLines)])
 		}
 	}
 	lines := strings.Split(text, "\n")
-	return strings.Join(lines[max(0, len(lines)-outputLines):], "\n")
+	return joined(lines[max(0, len(lines)-outputLines):])
+}
+
+func joined(lines []string) string {
+	var cut []string
+	for _, line := range lines {
+		cut = append(cut, terminal.Cut(line, outputWidth))
+	}
+	return strings.Join(cut, "\n")
 }

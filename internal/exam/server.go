@@ -31,6 +31,7 @@ type Server struct {
 	looked  time.Time // when pids was looked up
 
 	cmd        *exec.Cmd // nil if we did not start it
+	mark       string    // in the environment of its processes
 	guard      *exec.Cmd // kills all of them if we are killed
 	guardInput io.Writer // takes further PIDs for that
 	output     *tail
@@ -108,7 +109,7 @@ func (s *Server) Stop() {
 	s.Look()
 	pids, parent := s.Members()
 	family, _ := procfs.Descendants(s.cmd.Process.Pid)
-	family = slices.Concat(pids, family)
+	family = slices.Concat(pids, family, s.marked())
 	if parent != 0 && Alive(parent) {
 		family = append([]int{parent}, family...) // first: it might replace the others
 	}

@@ -46,7 +46,7 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 		return nil, &StartError{StatusNeverListened, fmt.Sprintf("%s is taken already%s: stop it, or let the command take {port}", addr, holders(socks)), ""}
 	}
 
-	s := &Server{Addr: addr, output: new(tail), exited: make(chan struct{}), outputEnd: make(chan struct{})}
+	s := &Server{Addr: addr, mark: newMark(), output: new(tail), exited: make(chan struct{}), outputEnd: make(chan struct{})}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
@@ -55,6 +55,7 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 	s.cmd = exec.Command("/bin/sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`,
 		strconv.FormatUint(nofile, 10), path}, command[1:]...)...)
 	s.cmd.Stdout, s.cmd.Stderr = w, w
+	s.cmd.Env = append(os.Environ(), s.mark)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	err = Launch(s.cmd)
 	w.Close()
@@ -92,8 +93,10 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 
 func (s *Server) awaitListener(ctx context.Context) error {
 	deadline := time.Now().Add(startTimeout)
+	latest := deadline
 	exited := s.exited
 	var verdict string
+	daemon := false // the command has ended, and may have left one behind
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		socks, err := Listeners(s.Addr)
 		if err != nil {
@@ -104,19 +107,27 @@ func (s *Server) awaitListener(ctx context.Context) error {
 			s.awaitFamily()
 			return nil
 		}
-		if time.Now().After(deadline) {
-			if verdict == "" {
-				verdict = fmt.Sprintf("%s runs, but did not listen on %s within %v%s",
-					s.name(), s.Addr, startTimeout, s.elsewhere())
+		if now := time.Now(); now.After(deadline) {
+			left := s.marked()
+			if daemon && len(left) > 0 && now.Before(latest) {
+				deadline = now.Add(daemonPause) // it is still starting
+				continue
 			}
-			return &StartError{StatusNeverListened, verdict, s.lastOutput()}
+			switch {
+			case daemon && len(left) > 0:
+				verdict = fmt.Sprintf("%s ended and left process %d behind, which did not listen on %s within %v",
+					s.name(), left[0], s.Addr, startTimeout)
+			case verdict == "":
+				verdict = fmt.Sprintf("%s runs, but did not listen on %s within %v", s.name(), s.Addr, startTimeout)
+			}
+			return &StartError{StatusNeverListened, verdict + s.elsewhere(), s.lastOutput()}
 		}
 		select {
 		case <-exited:
 			exited = nil
 			verdict = fmt.Sprintf("%s ended (%s), and nobody listens on %s", s.name(), s.cmd.ProcessState, s.Addr)
 			deadline = time.Now() // look again: it may have listened just before
-			if s.cmd.ProcessState.Success() {
+			if daemon = s.cmd.ProcessState.Success(); daemon {
 				deadline = time.Now().Add(daemonTimeout)
 			}
 		case <-ctx.Done():
