@@ -26,7 +26,7 @@ func (s *Server) elsewhere() string {
 		found = append(found, l.Local.String())
 		if l.Local.Port() == s.Addr.Port() { // the host is another one
 			anyPort := netip.AddrPortFrom(l.Local.Addr(), 0)
-			advice = fmt.Sprintf("give the host with -addr: -addr %s (make: ADDR=%[1]s), if the command has {port}", anyPort)
+			advice = fmt.Sprintf("give the host with -addr: -addr '%s' (make: ADDR='%[1]s'), if the command has {port}", anyPort)
 		}
 	}
 	if found == nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"epoll-step-by-step/internal/exam"
 	"epoll-step-by-step/internal/exam/show"
@@ -56,7 +57,7 @@ type testCase struct {
 type outcome struct {
 	Message string `xml:"message,attr"`
 	Type    string `xml:"type,attr,omitempty"`
-	Text    string `xml:",chardata"`
+	Text    string `xml:",cdata"` // which keeps its lines readable in the file
 }
 
 // Write writes the report. Each check is a test case, named by its ID and its title. If
@@ -73,7 +74,7 @@ func Write(w io.Writer, r *exam.Report) error {
 	class := "exam." + string(r.As)
 	for _, res := range r.Results {
 		c := testCase{Name: res.ID + ": " + res.Title, ClassName: class, Time: seconds(res.Seconds)}
-		text := "\n" + show.Style{Width: textWidth}.Text(res)
+		text := allowed("\n" + show.Style{Width: textWidth}.Text(res))
 		switch res.Verdict {
 		case exam.Fail:
 			c.Failure = &outcome{res.Usually, res.ID, text}
@@ -87,7 +88,7 @@ func Write(w io.Writer, r *exam.Report) error {
 	if r.Status == exam.StatusNeverListened || r.Status == exam.StatusInterrupted {
 		s.Cases = append(s.Cases, testCase{
 			Name: "the server can be graded", ClassName: class, Time: seconds(0),
-			Error: &outcome{r.Problem, string(r.Status), r.Output},
+			Error: &outcome{r.Problem, string(r.Status), allowed(r.Output)},
 		})
 	}
 	for _, c := range s.Cases {
@@ -113,6 +114,18 @@ func Write(w io.Writer, r *exam.Report) error {
 	}
 	_, err := io.WriteString(w, "\n")
 	return err
+}
+
+// allowed replaces the characters that XML does not allow, even in CDATA. Package xml
+// does that elsewhere.
+func allowed(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t', r == '\n', r == '\r', 0x20 <= r && r <= 0xD7FF, 0xE000 <= r && r <= 0xFFFD, 0x10000 <= r:
+			return r
+		}
+		return utf8.RuneError
+	}, text)
 }
 
 func seconds(s float64) string { return fmt.Sprintf("%.3f", s) }
