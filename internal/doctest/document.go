@@ -35,6 +35,7 @@ var makers = map[string]func(ctx context.Context, rest string) (language, text s
 	"code:":      code,
 	"diff:":      diff,
 	"changes:":   changes,
+	"checks:":    checksOf,
 	"transcript": transcriptBlock,
 	"lab":        labBlock,
 }
@@ -79,7 +80,7 @@ func parse(file, text string) document {
 		switch {
 		case makers[word] == nil:
 			if strings.HasSuffix(word, ":") {
-				problem(first, fmt.Sprintf("<!-- %s: no such directive; there are code:, diff:, changes:, transcript and compatibility", word))
+				problem(first, fmt.Sprintf("<!-- %s: no such directive; there are code:, diff:, changes:, checks:, transcript and compatibility", word))
 			}
 			continue
 		case !closed:

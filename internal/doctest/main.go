@@ -2,11 +2,12 @@
 // and its tests check that they are still true. Its command is tools/docs.
 //
 // A directive is a comment of HTML at the beginning of a line, and the fenced
-// block right below it is generated. There are five kinds:
+// block right below it is generated. There are six kinds:
 //
 //	<!-- code: FILE [NAME] [from "TEXT"] [to "TEXT"] -->   see code.go
 //	<!-- diff: STEP STEP [NAME] -->                        see diff.go
 //	<!-- changes: STEP STEP -->                            see diff.go
+//	<!-- checks: PROFILE… -->                              see checks.go
 //	<!-- compatibility -->                                 see compatibility.go
 //	<!-- transcript [numbers vary]                         see package transcript
 //	…
@@ -52,7 +53,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("docs", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	dry := flags.Bool("n", false, "change nothing, report what is stale")
-	static := flags.Bool("static", false, "refresh only blocks that need no program to run: code, diff, changes, compatibility")
+	static := flags.Bool("static", false, "refresh only blocks that need no program to run: code, diff, changes, checks, compatibility")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
