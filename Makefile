@@ -97,7 +97,7 @@ soak: bin/suite ## hunt a flaky test: N runs on an idle, a busy and a one-CPU ma
 bin/suite:
 	@go build -o bin/ ./tools/suite
 
-check: ## grade a server: SERVER="./a.out {port}" [AS=lt] [ONLY=ID,ID] [JUNIT=FILE]; or PID= or ADDR=
+check: ## grade a server: SERVER="./a.out {port}" [AS=lt] [SPEAKS=redis] [ONLY=ID,ID] [JUNIT=FILE]; or PID= or ADDR=
 ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
 	@echo 'Which server do you want to grade? For example:'
 	@echo '  make check SERVER="./a.out"                      a server that listens on 6379'
@@ -107,6 +107,7 @@ ifeq ($(SERVER)$(PID)$(filter-out undefined default file,$(origin ADDR)),)
 endif
 	@$(BUILD) -o bin/ ./tools/exam $(foreach n,$(STEPS),./$(STEP$(n)))
 	@bin/exam -as $(AS) $(if $(filter-out undefined default file,$(origin ADDR)),-addr "$(ADDR)") \
+		$(if $(SPEAKS),-speaks "$(SPEAKS)") $(if $(ASK),-ask "$$ASK") $(if $(REPLY),-reply "$$REPLY") \
 		$(if $(JUNIT),-junit "$(JUNIT)") $(if $(ONLY),-only "$(ONLY)") $(if $(PID),-pid $(PID)) $(if $(SERVER),-- $(SERVER))
 
 lab: ## type epoll calls by hand, one a line [FILE=script]

@@ -60,14 +60,16 @@ func checksOf(_ context.Context, rest string) (language, text string, err error)
 
 // describe returns what the check needs, what passes, and what is usually wrong.
 func describe(c exam.Check) string {
-	starts, looks := " ", " "
-	if c.Starts {
-		starts = "S"
+	needs := ""
+	for _, n := range []struct {
+		needed bool
+		mark   string
+	}{{c.EchoOnly, "E"}, {c.NotEcho, "R"}, {c.Starts, "S"}, {c.Looks, "P"}} {
+		if n.needed {
+			needs += n.mark
+		}
 	}
-	if c.Looks {
-		looks = "P"
-	}
-	lines := terminal.Wrap(fmt.Sprintf("%-22s%s%s ", c.ID, starts, looks), c.Title, checksTitle, checksWidth)
+	lines := terminal.Wrap(fmt.Sprintf("%-22s%2s ", c.ID, needs), c.Title, checksTitle, checksWidth)
 	lines = append(lines, terminal.Wrap(strings.Repeat(" ", checksUsually), c.Usually, checksUsually, checksWidth)...)
 	return strings.Join(lines, "\n") + "\n"
 }

@@ -12,16 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Client is one connection to the server. It sends a pattern that no other
-// client sends and that does not repeat, so a byte that is lost, comes twice or
-// reaches the wrong client is noticed. The pattern is text, so explanations can
-// quote it. It has lines of 16 bytes, so a server that waits for whole lines fails
-// only the check that sends shorter messages.
+// A Client is one connection to the server. It sends the requests of a [Dialogue], and
+// compares or counts the replies.
+//
+// To an echo server it sends a pattern that no other client sends and that does not
+// repeat, so a byte that is lost, comes twice or reaches the wrong client is noticed.
+// The pattern is text, so explanations can quote it. It has lines of 16 bytes, so a
+// server that waits for whole lines fails only the check that sends shorter messages.
 type Client struct {
 	*net.TCPConn
-	id   uint64
-	Sent int // bytes of the pattern written
-	Got  int // bytes of the pattern that have come back
+	id       uint64
+	dialogue *Dialogue
+	Sent     int    // bytes of requests written
+	Got      int    // units of replies that have come: bytes, or replies if their bytes are not known
+	begun    []byte // of a reply whose end has not come
 
 	asleep  func() bool // reports whether the server is seen to sleep
 	delayed func() bool // reports whether the server waits for a CPU
@@ -53,7 +57,7 @@ func (s *Session) DialContext(ctx context.Context, rcvbuf int) (*Client, error) 
 		}
 		return nil, fmt.Errorf("a client could not connect: %w", PlainError(err))
 	}
-	c := &Client{TCPConn: nc.(*net.TCPConn), id: lastID.Add(1), asleep: s.Asleep, delayed: s.delayed}
+	c := &Client{TCPConn: nc.(*net.TCPConn), id: lastID.Add(1), dialogue: s.Dialogue, asleep: s.Asleep, delayed: s.delayed}
 	s.mu.Lock()
 	s.clients = append(s.clients, c)
 	s.mu.Unlock()
@@ -67,6 +71,18 @@ func (s *Session) DialAndPing() (*Client, error) {
 		err = c.Ping(ReplyTimeout)
 	}
 	return c, err
+}
+
+// Owed returns how many units are due for the requests that were sent, and have not
+// come.
+func (c *Client) Owed() int { return c.dialogue.due(c.Sent) - c.Got }
+
+// OwedWhole is Owed for the time when the last request has been sent wholly.
+func (c *Client) OwedWhole() int { return c.dialogue.due(c.dialogue.whole(c.Sent)) - c.Got }
+
+// AllDue returns how many bytes of replies are due for all the requests that were sent.
+func (c *Client) AllDue() int {
+	return c.Sent / c.dialogue.request.size * c.dialogue.reply.size
 }
 
 // Reset closes the connection with a RST, which leaves no TIME_WAIT: tcp(7),

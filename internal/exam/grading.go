@@ -11,7 +11,10 @@ import (
 )
 
 // A grading is one call of Run.
-type grading struct{ options Options }
+type grading struct {
+	options  Options
+	dialogue *Dialogue
+}
 
 func (g *grading) ownsServer() bool { return len(g.options.Command) > 0 }
 
@@ -24,6 +27,12 @@ func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
 	begin := time.Now()
 	defer func() { res.Seconds = time.Since(begin).Seconds() }()
 
+	switch echo := g.dialogue.IsEcho(); {
+	case c.EchoOnly && !echo:
+		return c.verdict(Skip, "needs an echo server", nil), nil
+	case c.NotEcho && echo:
+		return c.verdict(Skip, "for an echo server each byte is a request", nil), nil
+	}
 	if c.Starts && !g.ownsServer() {
 		return c.verdict(Skip, "needs a server that the examiner has started itself", nil), nil
 	}
@@ -72,7 +81,7 @@ func (g *grading) check(ctx context.Context, c Check) (res Result, err error) {
 
 // session returns a session without a server.
 func (g *grading) session(ctx context.Context) *Session {
-	s := &Session{Ctx: ctx}
+	s := &Session{Ctx: ctx, Dialogue: g.dialogue}
 	if !g.ownsServer() {
 		return s
 	}

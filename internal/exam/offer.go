@@ -6,41 +6,67 @@ import (
 	"time"
 )
 
-// Offer sends up to n bytes without reading, until the server reads no more and its
-// kernel has no room left either: then no further edge comes. It returns how many
-// bytes were taken.
+// Offer sends requests whose replies come to n bytes, or fewer, without reading, until
+// the server reads no more and its kernel has no room left either: then no further edge
+// comes. It returns how many bytes of requests were taken. The last request may be
+// incomplete: see [Client.Finish].
 func (c *Client) Offer(n int) (int, error) {
-	return c.offer(n, c.nextPattern, func() bool {
+	return c.offer(n, c.nextRequests, never, func() bool {
 		info := c.tcpInfo()
 		return info.Snd_wnd == 0 && info.Unacked == 0 && c.asleep()
 	})
 }
 
-// Stall is Offer that is content with a server that sleeps while it owes something:
-// the kernel may have some room left.
-func (c *Client) Stall(n int) (int, error) { return c.offer(n, c.nextPattern, c.asleep) }
+// Stall is Offer that is content with a server that sleeps while it owes something, or
+// that keeps much of it: the kernel may have some room left.
+func (c *Client) Stall(n int) (int, error) {
+	return c.offer(n, c.nextRequests, func() bool { return c.kept() > muchKept }, c.asleep)
+}
 
-// StallWith is Stall that sends one letter instead of the pattern.
+const muchKept = 1 << 20 // bytes
+
+// kept returns how many bytes of replies are due for the requests that the server has
+// read, and have not been given to the kernel.
+func (c *Client) kept() int {
+	own, _, err := c.clientEnd()
+	end, _, err2 := c.ServerEnd()
+	if err != nil || err2 != nil {
+		return 0
+	}
+	read := c.Sent - own.TxQueue - end.RxQueue
+	return read/c.dialogue.request.size*c.dialogue.reply.size - own.RxQueue - end.TxQueue
+}
+
+// StallWith is Stall that sends one letter again and again, to an echo server.
 func (c *Client) StallWith(letter byte, n int) (int, error) {
 	return c.offer(n, func(chunk []byte) {
 		for i := range chunk {
 			chunk[i] = letter
 		}
-	}, c.asleep)
+	}, never, c.asleep)
 }
 
-// OfferUntil is Offer with another condition for stopping early.
-func (c *Client) OfferUntil(n int, stuck func() bool) (int, error) {
-	return c.offer(n, c.nextPattern, stuck)
+// OfferUntil is Offer that goes on while the server takes nothing, for a while, and
+// stops when enough returns true.
+func (c *Client) OfferUntil(n int, enough func() bool) (int, error) {
+	return c.offer(n, c.nextRequests, enough, never)
 }
 
-func (c *Client) nextPattern(chunk []byte) { pattern(chunk, c.id, c.Sent) }
+func never() bool { return false }
 
-func (c *Client) offer(n int, fill func(chunk []byte), stuck func() bool) (int, error) {
+func (c *Client) nextRequests(chunk []byte) { c.dialogue.request.fill(chunk, c.id, c.Sent) }
+
+// Finish sends the rest of the last request, within d.
+func (c *Client) Finish(d time.Duration) error { return c.Send(0, d) }
+
+// offer sends until n bytes of replies are asked for, or enough returns true, or the
+// server takes nothing and stuck returns true three times in a row.
+func (c *Client) offer(n int, fill func(chunk []byte), enough, stuck func() bool) (int, error) {
+	n = c.dialogue.Asking(n)
 	buf := make([]byte, 64<<10)
 	sent, last := 0, time.Now()
 	timesStuck, extensions := 0, 0
-	for sent < n {
+	for sent < n && !enough() {
 		chunk := buf[:min(len(buf), n-sent)]
 		fill(chunk)
 		c.SetWriteDeadline(time.Now().Add(offerMoment))

@@ -23,8 +23,9 @@ type Options struct {
 	Addr netip.AddrPort
 	PID  int // of a server that is already running; 0 if Addr is enough to find it
 
-	As     Profile // Echo if empty
-	Checks []Check // what to run, in this order
+	As       Profile   // Echo if empty
+	Dialogue *Dialogue // what its clients say; EchoDialogue if nil
+	Checks   []Check   // what to run, in this order
 
 	// Started and Finished, if not nil, are called when each check begins and ends.
 	// The first of n checks is 1.

@@ -26,10 +26,7 @@ func NewPattern(n int) []byte {
 // pattern fills p with the bytes that client id sends from offset off on.
 func pattern(p []byte, id uint64, off int) {
 	for len(p) > 0 {
-		x := id ^ uint64(off/8)*0x9e3779b97f4a7c15 // SplitMix64
-		x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-		x = (x ^ x>>27) * 0x94d049bb133111eb
-		x = (x^x>>31)&0x3f3f3f3f3f3f3f3f + 0x3030303030303030 // '0' to 'o'
+		x := number(id, off/8)&0x3f3f3f3f3f3f3f3f + 0x3030303030303030 // '0' to 'o'
 		if off/8%2 == 1 {
 			x = x<<8>>8 | '\n'<<56
 		}
@@ -43,6 +40,14 @@ func pattern(p []byte, id uint64, off int) {
 		n := copy(p, word[off%8:])
 		p, off = p[n:], off+n
 	}
+}
+
+// number returns the i-th number of a sequence that id determines: SplitMix64.
+func number(id uint64, i int) uint64 {
+	x := id ^ uint64(i)*0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // FirstDifference returns the index of the first byte that differs, or -1.

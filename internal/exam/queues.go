@@ -23,6 +23,12 @@ func (c *Client) clientEnd() (procfs.Socket, bool, error) {
 
 func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
 
+// Unread returns how many bytes have arrived for c and are not read.
+func (c *Client) Unread() (int, error) {
+	own, _, err := c.clientEnd()
+	return own.RxQueue, err
+}
+
 // AnswersQueued returns how many bytes the kernel has taken from the server for c,
 // which must not have read any of them.
 func (c *Client) AnswersQueued() (int, error) {

@@ -46,35 +46,71 @@ func (c *Client) ReadWithin(p []byte, d time.Duration) (int, error) {
 	}
 }
 
-// Receive reads until n more bytes of the pattern have come back. It fails with
-// ErrSilence, with io.EOF, with a *mismatch or with the error of read(2). pace, if
-// not nil, is called before each read.
+// Receive reads until n more units of the replies have come. It fails with ErrSilence,
+// with io.EOF, with a *mismatch or with the error of read(2). pace, if not nil, is
+// called before each read.
 func (c *Client) Receive(n int, d time.Duration, pace func()) error {
-	size := min(n, 64<<10)
+	size := 64 << 10
+	if c.dialogue.ending == nil {
+		size = min(n, size)
+	}
 	buf, want := make([]byte, size), make([]byte, size)
-	for n > 0 {
-		chunk := buf[:min(n, size)]
+	for end := c.Got + n; c.Got < end; {
+		chunk := buf
+		if c.dialogue.ending == nil {
+			chunk = chunk[:min(end-c.Got, size)]
+		}
 		if pace != nil {
 			pace()
 			chunk = chunk[:min(len(chunk), sipSize)]
 		}
 		m, err := c.ReadWithin(chunk, d)
 		if m > 0 {
-			pattern(want[:m], c.id, c.Got)
-			if i := FirstDifference(chunk[:m], want[:m]); i >= 0 {
-				c.Got += i
-				return &mismatch{c.Got, bytes.Clone(Excerpt(chunk[i:m])), bytes.Clone(Excerpt(want[i:m]))}
+			if err := c.take(chunk[:m], want); err != nil {
+				return err
 			}
-			c.Got += m
-			n -= m
 		}
-		if err == ErrSilence {
+		switch {
+		case c.Got > end:
+			return fmt.Errorf("%d replies more than requests", c.Got-end)
+		case err == ErrSilence:
 			return err
-		}
-		if err != nil && n > 0 {
+		case err != nil && c.Got < end:
 			return PlainError(err)
 		}
 	}
+	return nil
+}
+
+// take compares or counts the units in p. It uses the memory of want.
+func (c *Client) take(p, want []byte) error {
+	if c.dialogue.ending == nil {
+		want = want[:len(p)]
+		c.dialogue.reply.fill(want, c.id, c.Got)
+		if i := FirstDifference(p, want); i >= 0 {
+			c.Got += i
+			return &mismatch{c.Got, bytes.Clone(Excerpt(p[i:])), bytes.Clone(Excerpt(want[i:]))}
+		}
+		c.Got += len(p)
+		return nil
+	}
+	c.begun = append(c.begun, p...)
+	rest := c.begun
+	for len(rest) > 0 {
+		n, err := c.dialogue.ending(rest)
+		if err != nil {
+			return fmt.Errorf("the %s reply is %w", Ordinal(c.Got+1), err)
+		}
+		if n == 0 {
+			break
+		}
+		rest = rest[n:]
+		c.Got++
+	}
+	if len(rest) > longestReply {
+		return fmt.Errorf("%d bytes, in which the reply does not end", len(rest))
+	}
+	c.begun = append(c.begun[:0], rest...)
 	return nil
 }
 
@@ -96,6 +132,10 @@ func (c *Client) AwaitEOF(d time.Duration) error {
 	var one [1]byte
 	n, err := c.ReadWithin(one[:], d)
 	switch {
+	case len(c.begun) > 0:
+		return fmt.Errorf("%s came after the last reply that was due", Quote(c.begun))
+	case n > 0 && !c.dialogue.echo:
+		return fmt.Errorf("byte %q came after the last reply that was due", one[:])
 	case n > 0:
 		return fmt.Errorf("byte %q came after all that was sent had come back", one[:])
 	case err == io.EOF:

@@ -18,8 +18,9 @@ type Status string
 const (
 	StatusGraded        Status = "graded"
 	StatusNeverListened Status = "never listened"
-	StatusHang          Status = "hang"     // the server listens and never answers
-	StatusNotEcho       Status = "not echo" // the server answers with other bytes
+	StatusHang          Status = "hang"        // the server listens and never answers
+	StatusNotEcho       Status = "not echo"    // the server answers with other bytes
+	StatusWrongReply    Status = "wrong reply" // the reply is not that of the dialogue
 	StatusInterrupted   Status = "interrupted"
 )
 

@@ -52,7 +52,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 	}
 	raiseNOFILE()
-	g := &grading{o}
+	g := &grading{o, cmp.Or(o.Dialogue, EchoDialogue)}
+	if err := g.meet(ctx); err != nil {
+		return nil, err
+	}
 	met := false // whether any check has met the server
 	for i, check := range checks {
 		if o.Started != nil {

@@ -12,9 +12,10 @@ import (
 // A Session is what one check works with: a server, clients, and notes. It closes
 // the clients when the check has ended.
 type Session struct {
-	Ctx     context.Context // done when the check is interrupted
-	Server  *Server
-	Usually string // the usual mistake, if it is not the check's
+	Ctx      context.Context // done when the check is interrupted
+	Server   *Server
+	Dialogue *Dialogue
+	Usually  string // the usual mistake, if it is not the check's
 
 	start func(nofile uint64) (*Server, error) // nil if we have not started the server
 	facts []Fact

@@ -78,7 +78,7 @@ func (s *Session) Load(clients []*Client) (before, after map[int]procfs.Thread, 
 		go func() {
 			var err error
 			for err == nil && !stop.Load() {
-				err = c.Echo(loadMessage, SilenceTimeout)
+				err = c.Ask(loadMessage, SilenceTimeout)
 				echoes.Add(1)
 			}
 			errs <- err

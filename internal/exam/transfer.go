@@ -5,29 +5,28 @@ import (
 	"time"
 )
 
-// Transfer sends n bytes, without reading until the server takes no more. Then it
-// reads, at pace, while the rest is sent.
+// Transfer sends requests whose replies come to n bytes, without reading until the
+// server takes no more. Then it reads, at pace, while the rest is sent.
 func (s *Session) Transfer(c *Client, n int, pace func()) error {
-	before, owed := c.Got, c.Sent-c.Got
+	before, end := c.Got, c.dialogue.whole(c.Sent+c.dialogue.Asking(n))
 	offered, err := c.Offer(n)
 	if err != nil {
 		s.Note("sent", "%d bytes without reading, then: %v", offered, err)
 		return ErrFailed
 	}
-	s.Note("sent", "%d bytes without reading, then read and sent the rest of %d", offered, n)
+	s.Note("sent", "%d bytes without reading, then read and sent the rest of %d", offered, c.dialogue.Asking(n))
 	rest := make(chan error, 1)
 	go func() {
 		var err error
-		for left := n - offered; left > 0 && err == nil; {
-			m := min(left, 64<<10)
-			err = c.Send(m, checkTimeout)
-			left -= m
+		for c.Sent < end && err == nil {
+			err = c.Send(min(end-c.Sent, 64<<10), checkTimeout)
 		}
 		rest <- err
 	}()
-	err = c.Receive(owed+n, SilenceTimeout, pace)
+	due := c.dialogue.due(end) - before
+	err = c.Receive(due, SilenceTimeout, pace)
 	if err != nil {
-		s.Note("got back", "%v", c.Outcome(before, owed+n, err))
+		s.Note("got back", "%v", c.Outcome(before, due, err))
 		s.Note("server", "%s", s.DescribeServer()) // while the sender still tries
 		if err == ErrSilence {
 			s.ExplainUnread(c)

@@ -125,7 +125,7 @@ func (s *Session) AwaitArrival(d time.Duration, clients ...*Client) error {
 			if err != nil {
 				return err
 			}
-			if found && end.RxQueue == c.Sent-c.Got {
+			if found && end.RxQueue == c.Sent-c.dialogue.asked(c.Got) {
 				arrived++
 			}
 		}

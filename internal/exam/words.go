@@ -45,10 +45,10 @@ func PlainError(err error) error {
 	return err
 }
 
-// Outcome puts into words what came back of n bytes, when c had received before
-// bytes earlier, and err ended it.
+// Outcome puts into words what came back of n units, when c had received before
+// units earlier, and err ended it.
 func (c *Client) Outcome(before, n int, err error) error {
-	received := fmt.Sprintf("%d of %d bytes", c.Got-before, n)
+	received := c.dialogue.progress(c.Got-before, n)
 	if c.Got == before {
 		received = "nothing"
 	}

@@ -1,6 +1,7 @@
-// Exam grades a TCP echo server from outside: it starts the command, talks to
-// it, and looks at its process through /proc. The server may be written in any
-// language.
+// Exam grades a TCP server from outside: it starts the command, talks to it, and
+// looks at its process through /proc. The server may be written in any language. It
+// is an echo server, or one that answers a request: -speaks redis, or -ask and
+// -reply.
 //
 // Usage:
 //
@@ -46,6 +47,7 @@ func run(args []string) int {
 	at := flags.String("addr", "127.0.0.1:6379", "where the server listens; port 0 lets the examiner choose one\nfor {addr} and {port}, as it does without -addr")
 	only := flags.String("only", "", "run only the checks with these `IDs`, separated by commas")
 	pid := flags.Int("pid", 0, "grade this process, which is already running")
+	speaks := newDialogueFlags(flags)
 	asJSON := flags.Bool("json", false, "print one JSON object at the end")
 	junitFile := flags.String("junit", "", "write the results to this `FILE`, in the format that CI systems read")
 	verbose := flags.Bool("v", false, "print what the examiner saw for passed checks, too")
@@ -76,7 +78,10 @@ In the command, {addr}, {host} and {port} stand for a free address, or for that 
 		return misuse("-as %s: want one of %v", *as, exam.Profiles)
 	}
 	var err error
-	if o.Checks, err = checks.Select(o.As, ids...); err != nil {
+	if o.Dialogue, err = speaks.dialogue(); err != nil {
+		return misuse("%v", err)
+	}
+	if o.Checks, err = checks.SelectFor(o.Dialogue, o.As, ids...); err != nil {
 		return misuse("-only: %v", err)
 	}
 	if *list {

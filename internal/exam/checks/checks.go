@@ -16,6 +16,7 @@ import (
 var All = []exam.Check{
 	owed.NoReply,
 	owed.WrongBytes,
+	owed.OneReplyPerRead,
 	owed.OneAtATime,
 	owed.LostBytes,
 	owed.StuckWriter,
@@ -71,10 +72,15 @@ func IDs() []string {
 	return ids
 }
 
-// Select returns the checks with the IDs in only, or if there are none, those that
-// a server of the profile has to pass; in the order of All. It fails if only has
-// an unknown ID.
+// Select is SelectFor an echo server.
 func Select(profile exam.Profile, only ...string) ([]exam.Check, error) {
+	return SelectFor(exam.EchoDialogue, profile, only...)
+}
+
+// SelectFor returns the checks with the IDs in only, or if there are none, those that
+// a server of the profile has to pass that speaks the dialogue; in the order of All. It
+// fails if only has an unknown ID.
+func SelectFor(d *exam.Dialogue, profile exam.Profile, only ...string) ([]exam.Check, error) {
 	ids := IDs()
 	for _, id := range only {
 		if !slices.Contains(ids, id) {
@@ -86,7 +92,8 @@ func Select(profile exam.Profile, only ...string) ([]exam.Check, error) {
 	}
 	var selected []exam.Check
 	for _, c := range All {
-		if len(only) == 0 && slices.Contains(c.For, profile) || slices.Contains(only, c.ID) {
+		due := slices.Contains(c.For, profile) && !(c.NotEcho && d.IsEcho())
+		if len(only) == 0 && due || slices.Contains(only, c.ID) {
 			selected = append(selected, c)
 		}
 	}

@@ -35,6 +35,7 @@ var wrongServers = []struct {
 	{"NO_REPLY", "no-reply", exam.Echo, ""},
 	{"NO_REPLY", "no-reply-full", exam.Echo, "LOST_BYTES STUCK_WRITER HALF_CLOSE_LOST EDGE_LOST"},
 	{"WRONG_BYTES", "wrong-bytes", exam.Echo, ""},
+	{"ONE_REPLY_PER_READ", "one-reply-per-read", exam.Echo, "LOST_BYTES STUCK_WRITER HALF_CLOSE_LOST EDGE_LOST"}, // speaks redis
 	{"ONE_AT_A_TIME", "step1-blocking", exam.Echo, "SLOW_READER_BLOCKS STARVED ACCEPT_LOST"},
 	{"LOST_BYTES", "lost-bytes", exam.LT, "STUCK_WRITER HALF_CLOSE_LOST EDGE_LOST"},
 	{"STUCK_WRITER", "stuck-writer", exam.LT, "LOST_BYTES HALF_CLOSE_LOST EDGE_LOST"},
@@ -173,8 +174,12 @@ func TestWrongServers(t *testing.T) {
 				// server in any check.
 				server = append([]string{"env", "GODEBUG=asyncpreemptoff=1"}, server...)
 			}
+			dialogue := exam.EchoDialogue
+			if w.id == "ONE_REPLY_PER_READ" {
+				dialogue = dialogueOf(t, "redis")
+			}
 			only := []string{w.id} // it may be in no profile
-			profile, err := checks.Select(w.as)
+			profile, err := checks.SelectFor(dialogue, w.as)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -187,7 +192,7 @@ func TestWrongServers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			report, err := exam.Run(t.Context(), exam.Options{Command: server, As: w.as, Checks: asked})
+			report, err := exam.Run(t.Context(), exam.Options{Command: server, As: w.as, Dialogue: dialogue, Checks: asked})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,6 +226,15 @@ func TestWrongServers(t *testing.T) {
 	if leftOut > 0 {
 		t.Logf("%d more wrong servers only with make test ALL=1", leftOut)
 	}
+}
+
+func dialogueOf(t *testing.T, name string) *exam.Dialogue {
+	t.Helper()
+	d, err := exam.Speaks(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // lacks matches the reasons for a skipped check that are this machine's and not the

@@ -15,7 +15,7 @@ var NoReply = exam.Check{
 }
 
 var WrongBytes = exam.Check{
-	ID: "WRONG_BYTES", Title: "the bytes that come back are those that were sent, whatever their values", For: echoServers, Run: wrongBytes,
+	ID: "WRONG_BYTES", Title: "the bytes that come back are those that were sent, whatever their values", For: echoServers, Run: wrongBytes, EchoOnly: true,
 	Usually: "data is treated as text: a NUL ends it, or a line end is changed",
 	Reread:  []string{`read(2) "RETURN VALUE"`, `write(2) "DESCRIPTION"`}, Chapter: exam.ChapterBlocking,
 }
@@ -29,6 +29,9 @@ var OneAtATime = exam.Check{
 const singleBytes = 256 // messages of one byte
 
 func noReply(s *exam.Session) error {
+	if !s.Dialogue.IsEcho() {
+		return requestsAnswered(s)
+	}
 	c, err := s.Dial(0)
 	if err != nil {
 		return err
@@ -36,13 +39,13 @@ func noReply(s *exam.Session) error {
 	if err := firstContact(s, c); err != nil {
 		return err
 	}
-	if err := c.Echo(3, exam.ReplyTimeout); err != nil {
+	if err := c.Ask(3, exam.ReplyTimeout); err != nil {
 		s.Note("sent", "3 bytes, without a line end")
 		return s.Fail("got back", "%v", c.Outcome(0, 3, err))
 	}
 	for i := range singleBytes {
 		before := c.Got
-		if err := c.Echo(1, exam.ReplyTimeout); err != nil {
+		if err := c.Ask(1, exam.ReplyTimeout); err != nil {
 			s.Note("sent", "1 byte at a time, each after the previous one had come back; the %s", exam.Ordinal(i+1))
 			return s.Fail("got back", "%v", c.Outcome(before, 1, err))
 		}
@@ -50,7 +53,7 @@ func noReply(s *exam.Session) error {
 	// And messages that fill a buffer to its last byte.
 	for n := 1 << 10; n <= 64<<10; n *= 2 {
 		before := c.Got
-		if err := c.Echo(n, exam.ReplyTimeout); err != nil {
+		if err := c.Ask(n, exam.ReplyTimeout); err != nil {
 			s.Note("sent", "%d bytes, and nothing after them", n)
 			return s.Fail("got back", "%v", c.Outcome(before, n, err))
 		}
@@ -134,11 +137,11 @@ func oneAtATime(s *exam.Session) error {
 		for _, c := range turns {
 			before := c.Got
 			if err := c.Ping(exam.ReplyTimeout); err != nil {
-				s.Note("sent", "16 bytes from each of two clients in turn, both open; turn %d, %s client", i+1, map[*exam.Client]string{a: "1st", b: "2nd"}[c])
-				return s.Fail("got back", "%v", c.Outcome(before, exam.PingSize, err))
+				s.Note("sent", "%s from each of two clients in turn, both open; turn %d, %s client", s.Dialogue.Message(), i+1, map[*exam.Client]string{a: "1st", b: "2nd"}[c])
+				return s.Fail("got back", "%v", c.Outcome(before, c.MessageDue(), err))
 			}
 		}
 	}
-	s.Note("sent", "16 bytes, 25 times from each of two clients in turn: all answered")
+	s.Note("sent", "%s, 25 times from each of two clients in turn: all answered", s.Dialogue.Message())
 	return nil
 }

@@ -53,10 +53,10 @@ func acceptLost(s *exam.Session) error {
 		wg.Go(func() {
 			c, err := s.DialContext(ctx, 0)
 			if err == nil {
-				err = c.Send(exam.PingSize, burstMost)
+				err = c.Send(s.Dialogue.MessageSize(), burstMost)
 			}
-			for err == nil && c.Got < exam.PingSize {
-				err = c.Receive(exam.PingSize-c.Got, burstPoll, nil)
+			for err == nil && c.Owed() > 0 {
+				err = c.Receive(c.Owed(), burstPoll, nil)
 				if err == exam.ErrSilence && ctx.Err() == nil {
 					err = nil
 				}
@@ -79,7 +79,7 @@ func acceptLost(s *exam.Session) error {
 			lost, why = lost+1, err
 		}
 	}
-	s.Note("clients", "%d connected at once and sent 16 bytes each", burstClients)
+	s.Note("clients", "%d connected at once and sent %s each", burstClients, s.Dialogue.Message())
 	if lost > burstClients/2 && why == exam.ErrSilence && s.Server.Doing() != "running" {
 		s.Usually = "clients that stay connected keep others from being served: see ONE_AT_A_TIME"
 	}
@@ -109,10 +109,10 @@ func acceptQueued(s *exam.Session) error {
 		return err
 	}
 	for _, c := range queued {
-		c.Send(exam.PingSize, exam.FirstReplyTimeout)
+		c.Send(s.Dialogue.MessageSize(), exam.FirstReplyTimeout)
 	}
 	for i, c := range queued {
-		err := c.Receive(c.Sent, exam.FirstReplyTimeout, nil)
+		err := c.Receive(c.Owed(), exam.FirstReplyTimeout, nil)
 		if err == nil {
 			continue
 		}
@@ -123,7 +123,7 @@ func acceptQueued(s *exam.Session) error {
 		if i <= 1 {
 			s.Usually = "one accept(2) for each edge; or clients that stay connected keep others from being served: see ONE_AT_A_TIME"
 		}
-		s.Note("clients", "%d connected while the server was stopped, and then sent 16 bytes each", len(queued))
+		s.Note("clients", "%d connected while the server was stopped, and then sent %s each", len(queued), s.Dialogue.Message())
 		return s.Fail("got back", "%d answers; the next client: %v", i, exam.SilenceFor(err, exam.FirstReplyTimeout))
 	}
 	s.ResetAll()

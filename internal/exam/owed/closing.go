@@ -1,6 +1,7 @@
 package owed
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,14 +31,14 @@ func halfClose(s *exam.Session) error {
 		if err != nil {
 			return err
 		}
-		if err := c.Send(exam.PingSize, exam.ReplyTimeout); err != nil {
+		if err := c.Send(s.Dialogue.MessageSize(), exam.ReplyTimeout); err != nil {
 			return err
 		}
 		if err := c.CloseWrite(); err != nil {
 			return exam.PlainError(err)
 		}
 		if err := receiveOwed(s, c, exam.ReplyTimeout, nil); err != nil {
-			s.Note("sent", "16 bytes, then shutdown(SHUT_WR); the %s of %d clients", exam.Ordinal(i+1), halfClosers)
+			s.Note("sent", "%s, then shutdown(SHUT_WR); the %s of %d clients", s.Dialogue.Message(), exam.Ordinal(i+1), halfClosers)
 			return s.Fail("got back", "%v", err)
 		}
 		c.Close()
@@ -50,23 +51,35 @@ func halfClose(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	if err := c.CloseWrite(); err != nil {
-		return exam.PlainError(err)
-	}
 	s.Note("sent", "%d bytes without reading, then shutdown(SHUT_WR), then read", offered)
-	if err := receiveOwed(s, c, exam.SilenceTimeout, exam.SlowPace()); err != nil {
-		return s.Fail("got back", "%v", err)
+	ended := make(chan error, 1)
+	end := func() { ended <- errors.Join(c.Finish(exam.SilenceTimeout), c.CloseWrite()) }
+	due := c.OwedWhole()
+	if due == c.Owed() {
+		end()
+	} else {
+		go end() // the rest of the last request has no room before we read
 	}
-	return nil
+	err = receiveToEOF(s, c, due, exam.SilenceTimeout, exam.SlowPace())
+	if err == nil {
+		return exam.PlainError(<-ended)
+	}
+	c.Reset() // which ends the sender, too
+	<-ended
+	return s.Fail("got back", "%v", err)
 }
 
 // receiveOwed receives all that c has sent, and then EOF.
 func receiveOwed(s *exam.Session, c *exam.Client, d time.Duration, pace func()) error {
-	if err := c.Receive(c.Sent-c.Got, d, pace); err != nil {
+	return receiveToEOF(s, c, c.Owed(), d, pace)
+}
+
+func receiveToEOF(s *exam.Session, c *exam.Client, due int, d time.Duration, pace func()) error {
+	if err := c.Receive(due, d, pace); err != nil {
 		if err == exam.ErrSilence {
 			s.ExplainUnread(c)
 		}
-		return c.Outcome(0, c.Sent, err)
+		return c.Outcome(0, c.Owed()+c.Got, err)
 	}
 	if err := c.AwaitEOF(d); err != nil {
 		s.Usually = "read(2) returned 0, or would have: the loop did not call it again, nor close(2)"
@@ -86,10 +99,9 @@ func diedOnReset(s *exam.Session) error {
 		}
 		switch i % 3 {
 		case 1:
-			err = c.Send(64<<10, exam.ReplyTimeout) // the answer stays unread
+			err = c.Send(64<<10, exam.ReplyTimeout) // the replies stay unread
 		case 2:
-			c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
-			c.Write(make([]byte, 4<<20)) // the server may be in the middle of its answer
+			c.Send(4<<20, 20*time.Millisecond) // the server may be in the middle of its replies
 		}
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func diedOutOfFDs(s *exam.Session) error {
 	}
 	if _, err := pingPromptly(s, first); err != nil {
 		s.Usually = "the loop waits for a descriptor, and its clients wait with it"
-		return s.Fail("the first", "client sent 16 bytes %v", err)
+		return s.Fail("the first", "client sent %s %v", s.Dialogue.Message(), err)
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func takesTurn(s *exam.Session, first *exam.Client) error {
 	for i, c := range clients {
 		if unanswered[i] {
 			waiting++
-			go func() { answers <- c.Receive(c.Sent-c.Got, exam.NewcomerTimeout, nil) }()
+			go func() { answers <- c.Receive(c.Owed(), exam.NewcomerTimeout, nil) }()
 		}
 	}
 	s.CloseClient(first)

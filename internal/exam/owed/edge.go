@@ -21,9 +21,9 @@ func edgeLost(s *exam.Session) error {
 	}
 	for range echoesFirst {
 		before := c.Got
-		if err := c.Echo(exam.EdgeSize, exam.SilenceTimeout); err != nil {
+		if err := c.Ask(exam.EdgeSize, exam.SilenceTimeout); err != nil {
 			s.Note("sent", "%d bytes, and nothing after them", exam.EdgeSize)
-			return s.Fail("got back", "%v", c.Outcome(before, exam.EdgeSize, err))
+			return s.Fail("got back", "%v", c.Outcome(before, c.Owed()+c.Got-before, err))
 		}
 	}
 	for range edges {
@@ -74,7 +74,7 @@ func oneEdge(s *exam.Session, c *exam.Client, n int) error {
 		})
 	}
 	if err == nil {
-		err = c.Receive(n, exam.SilenceTimeout, nil)
+		err = c.Receive(c.Owed(), exam.SilenceTimeout, nil)
 	}
 	if err == nil {
 		return nil
@@ -85,5 +85,5 @@ func oneEdge(s *exam.Session, c *exam.Client, n int) error {
 		}
 	}
 	s.Note("sent", "%d bytes %s, and nothing after them", n, how)
-	return s.Fail("got back", "%v", c.Outcome(before, n, err))
+	return s.Fail("got back", "%v", c.Outcome(before, c.Owed()+c.Got-before, err))
 }

@@ -82,7 +82,7 @@ func wakesUp(s *exam.Session) error {
 		if err := c.Ping(exam.ReplyTimeout); err != nil {
 			return err
 		}
-		if err := c.Send(exam.PingSize, exam.ReplyTimeout); err != nil {
+		if err := c.Send(s.Dialogue.MessageSize(), exam.ReplyTimeout); err != nil {
 			return err
 		}
 		slept := hasUnread(c) && s.Asleep() && hasUnread(c)
@@ -92,13 +92,13 @@ func wakesUp(s *exam.Session) error {
 				sleptOver++
 			}
 		}
-		if err := c.Receive(exam.PingSize, exam.ReplyTimeout, nil); err != nil {
+		if err := c.Receive(c.Owed(), exam.ReplyTimeout, nil); err != nil {
 			return err
 		}
 	}
 	if sleptOver > maxSleptOver {
 		s.Usually = "the loop sleeps for a fixed time, and a client's message does not wake it"
-		return s.Fail("another", "client sent 16 bytes %d times, right after an answer; %d times the server went on sleeping", looks, sleptOver)
+		return s.Fail("another", "client sent %s %d times, right after an answer; %d times the server went on sleeping", s.Dialogue.Message(), looks, sleptOver)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func pingPromptly(s *exam.Session, c *exam.Client) (time.Duration, error) {
 		_, before := s.Server.CPUTime()
 		begin, received := time.Now(), c.Got
 		if err := c.Ping(patience); err != nil {
-			return 0, fmt.Errorf("and got %v", c.Outcome(received, exam.PingSize, exam.SilenceFor(err, patience)))
+			return 0, fmt.Errorf("and got %v", c.Outcome(received, c.MessageDue(), exam.SilenceFor(err, patience)))
 		}
 		took = time.Since(begin).Round(10 * time.Microsecond)
 		_, after := s.Server.CPUTime()

@@ -56,9 +56,12 @@ func unboundedBuffer(s *exam.Session) error {
 	before, peak := s.Server.Memory(), s.PeakMemory()
 	// The server may sleep for a while and then go on reading, so sleep is no reason
 	// to stop.
-	offered, err := c.OfferUntil(exam.Flood, func() bool { return false })
+	offered, err := c.OfferUntil(exam.Flood, func() bool { return s.Server.Memory()-before >= exam.MaxGrowth })
 	most := peak()
-	s.Note("sent", "%d bytes without reading; %d were taken", exam.Flood, offered)
+	s.Note("sent", "up to %d bytes without reading; %d were taken", s.Dialogue.Asking(exam.Flood), offered)
+	if due := c.AllDue(); due > 2*offered {
+		s.Note("due", "%d bytes for them: %.0f times as many", due, float64(due)/float64(offered))
+	}
 	s.Note("memory", "grew from %d KiB to %d KiB", before>>10, most>>10)
 	if how, dead := s.Server.Died(); dead {
 		return s.Fail("server", "died: %s", how)
@@ -82,7 +85,7 @@ func slowReaderBlocks(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	s.Note("sent", "%d bytes from a client that does not read; %d were taken", exam.BigMessage, offered)
+	s.Note("sent", "%d bytes from a client that does not read; %d were taken", s.Dialogue.Asking(exam.BigMessage), offered)
 	if err := otherIsServed(s, other); err != nil {
 		return err
 	}
@@ -101,7 +104,7 @@ func slowReaderBlocks(s *exam.Session) error {
 func otherIsServed(s *exam.Session, other *exam.Client) error {
 	took, err := pingPromptly(s, other)
 	if err != nil {
-		return s.Fail("another", "client sent 16 bytes meanwhile, %v", err)
+		return s.Fail("another", "client sent %s meanwhile, %v", s.Dialogue.Message(), err)
 	}
 	s.Note("another", "client was answered in %v", took)
 	return nil
@@ -111,12 +114,12 @@ func otherIsServed(s *exam.Session, other *exam.Client) error {
 // that c sent. Then c ends its stream.
 func sendAllAndEnd(s *exam.Session, c *exam.Client) {
 	defer c.CloseWrite()
-	for c.Sent < exam.BigMessage {
+	for c.AllDue() < exam.BigMessage {
 		n, err := c.Offer(exam.EdgeSize)
-		if n < exam.EdgeSize || err != nil || !s.AwaitRead(c, exam.StallTime) {
+		if n < s.Dialogue.Asking(exam.EdgeSize) || err != nil || !s.AwaitRead(c, exam.StallTime) {
 			return // the server reads no more: the end comes behind unread bytes
 		}
-		if queued, err := c.AnswersQueued(); err != nil || c.Sent > queued {
+		if queued, err := c.AnswersQueued(); err != nil || c.AllDue() > queued {
 			return
 		}
 	}

@@ -18,8 +18,10 @@ const (
 )
 
 func crossedWires(s *exam.Session) error {
-	if err := stallTogether(s); err != nil {
-		return err
+	if s.Dialogue.IsEcho() {
+		if err := stallTogether(s); err != nil {
+			return err
+		}
 	}
 	for range rounds {
 		var going []*exam.Client
@@ -47,13 +49,13 @@ func crossedWires(s *exam.Session) error {
 			}
 			before := c.Got
 			if err := c.Ping(exam.NewcomerTimeout); err != nil {
-				s.Note("sent", "16 bytes from a new client, just after others had left with data under way")
-				return s.Fail("got back", "%v", c.Outcome(before, exam.PingSize, err))
+				s.Note("sent", "%s from a new client, just after others had left with data under way", s.Dialogue.Message())
+				return s.Fail("got back", "%v", c.Outcome(before, c.MessageDue(), err))
 			}
 			c.CloseWrite()
 			if err := c.AwaitEOF(exam.StallTime); err != nil && err != exam.ErrSilence {
-				s.Note("sent", "16 bytes from a new client, just after others had left with data under way")
-				return s.Fail("got back", "the 16 bytes, and then: %v", err)
+				s.Note("sent", "%s from a new client, just after others had left with data under way", s.Dialogue.Message())
+				return s.Fail("got back", "what is due, and then: %v", err)
 			}
 			c.Reset()
 		}
@@ -66,8 +68,8 @@ func crossedWires(s *exam.Session) error {
 			err = c.Ping(exam.NewcomerTimeout)
 		}
 		if err != nil {
-			s.Note("sent", "16 bytes from a new client, after another one had sent a RST and the server slept again")
-			return s.Fail("got back", "%v", c.Outcome(0, exam.PingSize, exam.SilenceFor(err, exam.NewcomerTimeout)))
+			s.Note("sent", "%s from a new client, after another one had sent a RST and the server slept again", s.Dialogue.Message())
+			return s.Fail("got back", "%v", c.Outcome(0, c.MessageDue(), exam.SilenceFor(err, exam.NewcomerTimeout)))
 		}
 		c.Reset()
 		s.AwaitSleep()

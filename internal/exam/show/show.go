@@ -103,7 +103,7 @@ func (st Style) Summary(r *exam.Report) string {
 			failed = append(failed, res.ID)
 		}
 	}
-	if r.Status == exam.StatusHang || r.Status == exam.StatusNotEcho {
+	if r.Status == exam.StatusHang || r.Status == exam.StatusNotEcho || r.Status == exam.StatusWrongReply {
 		text := r.Problem
 		if n := r.Count(exam.Skip); n > 0 {
 			text += fmt.Sprintf("; the other %s not run", exam.Plural(n, "check was", "checks were"))

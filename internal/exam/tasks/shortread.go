@@ -153,7 +153,7 @@ func sameEdge(s *exam.Session) error {
 			}
 			// The receive queue grows with use: tcp(7), tcp_rmem. Let it.
 			for range 4 {
-				if err := c.Echo(exam.EdgeSize, exam.SilenceTimeout); err != nil {
+				if err := c.Ask(exam.EdgeSize, exam.SilenceTimeout); err != nil {
 					return err
 				}
 			}
@@ -368,7 +368,7 @@ func endAmidReads(s *exam.Session) (inTime int, err error) {
 		}
 		// The receive queue grows with use: tcp(7), tcp_rmem. Let it.
 		for range 4 {
-			if err := c.Echo(1<<20, exam.SilenceTimeout); err != nil {
+			if err := c.Ask(1<<20, exam.SilenceTimeout); err != nil {
 				return 0, err
 			}
 		}
