@@ -1,9 +1,10 @@
 package exam
 
 import (
-	"bytes"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"epoll-step-by-step/internal/procfs"
@@ -18,18 +19,23 @@ func newMark() string {
 
 var lastMark atomic.Int64
 
-// marked returns the living processes that have the server's mark. Those that have
-// written a title for ps(1) over their environment are missing.
-func (s *Server) marked() (pids []int) {
+// marked returns the living processes that have the server's mark, or had it before: in
+// execve(2), a process has no environment for a moment. Those that have written a title
+// for ps(1) over their environment before the first look are missing.
+func (s *Server) marked() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	all, _ := procfs.PIDs()
 	for _, pid := range all {
-		env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-		for variable := range bytes.SplitSeq(env, []byte{0}) {
-			if string(variable) == s.mark {
-				pids = append(pids, pid)
-				break
-			}
+		if !slices.Contains(s.seen, pid) && hasVariable(pid, s.mark) {
+			s.seen = append(s.seen, pid)
 		}
 	}
-	return pids
+	s.seen = slices.DeleteFunc(s.seen, func(pid int) bool { return !Alive(pid) })
+	return slices.Clone(s.seen)
+}
+
+func hasVariable(pid int, variable string) bool {
+	env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return slices.Contains(strings.Split(string(env), "\x00"), variable)
 }

@@ -43,7 +43,9 @@ func TestDaemon(t *testing.T) {
 				t.Errorf("%s: %s\n%s", report.Status, report.Problem, report.Output)
 			}
 			if tt.status == exam.StatusGraded && !report.Passed() {
-				t.Error(show.Style{Width: 100}.Summary(report))
+				for _, r := range report.Results {
+					t.Errorf("%s", show.Style{Width: 100, Verbose: true}.Text(r))
+				}
 			}
 		})
 	}

@@ -29,6 +29,7 @@ type Server struct {
 	parent  int       // their common ancestor, which may be one of them; 0 if there is none
 	kinship []int     // pids and their descendants; nil if not looked up since
 	looked  time.Time // when pids was looked up
+	seen    []int     // the processes that had the mark when we last looked for it
 
 	cmd        *exec.Cmd // nil if we did not start it
 	mark       string    // in the environment of its processes

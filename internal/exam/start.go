@@ -129,6 +129,7 @@ func (s *Server) awaitListener(ctx context.Context) error {
 			deadline = time.Now() // look again: it may have listened just before
 			if daemon = s.cmd.ProcessState.Success(); daemon {
 				deadline = time.Now().Add(daemonTimeout)
+				s.marked() // so that it is known before it may call execve(2)
 			}
 		case <-ctx.Done():
 			return ctx.Err()
