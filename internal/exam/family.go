@@ -24,7 +24,13 @@ func (s *Server) Look() { s.search(false) }
 func (s *Server) search(everywhere bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looked, s.kinship = time.Now(), nil
+	s.lookup(everywhere)
+}
+
+// lookup is search for a caller that holds the lock.
+func (s *Server) lookup(everywhere bool) {
+	defer func() { s.looked = time.Now() }()
+	s.kinship = nil
 	left := slices.DeleteFunc(slices.Clone(s.pids), func(pid int) bool { return !Alive(pid) })
 	var found []int
 	if len(left) > 0 && !everywhere {
@@ -123,13 +129,11 @@ func (s *Server) Members() (pids []int, parent int) {
 // Processes returns the server's processes as of StallTime ago, or later.
 func (s *Server) Processes() []int {
 	s.mu.Lock()
-	old := time.Since(s.looked) > StallTime
-	s.mu.Unlock()
-	if old {
-		s.Look()
+	defer s.mu.Unlock()
+	if time.Since(s.looked) > StallTime { // not if another caller has just done it
+		s.lookup(false)
 	}
-	pids, _ := s.Members()
-	return pids
+	return s.pids
 }
 
 // awaitFamily waits until a server of several processes has started them all. The

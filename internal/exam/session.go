@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,12 @@ type Session struct {
 	clients []*Client
 	fds     []int    // sockets that are not clients
 	atEnd   []func() // in the order in which they were given
+
+	delays struct { // the last look of delayed
+		sync.Mutex
+		begin  time.Time
+		result bool
+	}
 }
 
 // Note records what the check saw, for the explanation. The label is the first word

@@ -25,8 +25,21 @@ const (
 )
 
 // delayed reports whether the server is ready to run and other processes keep the
-// CPU from it. What it owes then is not lost, but late.
+// CPU from it. What it owes then is not lost, but late. Thousands of clients may ask at
+// the same time, and to look at thousands of threads takes long. So clients that ask
+// before a look begins share its result.
 func (s *Session) delayed() bool {
+	asked := time.Now()
+	s.delays.Lock()
+	defer s.delays.Unlock()
+	if !s.delays.begin.After(asked) {
+		s.delays.begin = time.Now()
+		s.delays.result = s.isDelayed()
+	}
+	return s.delays.result
+}
+
+func (s *Session) isDelayed() bool {
 	if len(s.Server.Processes()) == 0 || s.threadsAre(notRunnable) {
 		return false
 	}
