@@ -72,3 +72,11 @@ func (c *Client) tcpInfo() (info unix.TCPInfo) {
 	})
 	return info
 }
+
+// Unread returns how many bytes of c the server has not read: our kernel has not sent
+// them, or they are in the server's receive queue.
+func (c *Client) Unread() (int, error) {
+	unsent := int(c.tcpInfo().Notsent_bytes) // first: a byte that is sent then is counted twice, but not missed
+	end, _, err := c.ServerEnd()
+	return unsent + end.RxQueue, err
+}

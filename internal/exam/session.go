@@ -6,8 +6,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Session is what one check works with: a server, clients, and notes. It closes
@@ -23,7 +21,6 @@ type Session struct {
 
 	mu      sync.Mutex
 	clients []*Client
-	fds     []int    // sockets that are not clients
 	atEnd   []func() // in the order in which they were given
 
 	delays struct { // the last look of delayed
@@ -66,14 +63,6 @@ func (s *Session) Clients() []*Client {
 	return slices.Clone(s.clients)
 }
 
-// KeepFD makes the session shut down a socket that is not a Client's when the check
-// is interrupted.
-func (s *Session) KeepFD(fd int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fds = append(s.fds, fd)
-}
-
 // AtEnd calls f when the check has ended: the last f first.
 func (s *Session) AtEnd(f func()) {
 	s.mu.Lock()
@@ -81,16 +70,12 @@ func (s *Session) AtEnd(f func()) {
 	s.atEnd = append(s.atEnd, f)
 }
 
-// interrupt makes all calls of the check's clients fail. The sockets of KeepFD are
-// only shut down: their numbers must not be used again while the check runs.
+// interrupt makes all calls of the check's clients fail.
 func (s *Session) interrupt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.clients {
 		c.Reset()
-	}
-	for _, fd := range s.fds {
-		unix.Shutdown(fd, unix.SHUT_RDWR)
 	}
 }
 
@@ -105,5 +90,5 @@ func (s *Session) ResetAll() {
 	for _, f := range slices.Backward(s.atEnd) {
 		f()
 	}
-	s.fds, s.atEnd = nil, nil
+	s.atEnd = nil
 }

@@ -88,6 +88,24 @@ func (s *Session) WhileStopped(f func() error) error {
 	return err
 }
 
+// RunFor lets a server that is stopped run for d, or somewhat longer, and stops it again.
+func (s *Session) RunFor(d time.Duration) error {
+	pids := s.Server.family()
+	pause := unix.NsecToTimespec(int64(d))
+	signal := func(sig unix.Signal) {
+		for _, pid := range pids {
+			unix.Kill(pid, sig)
+		}
+	}
+	signal(unix.SIGCONT)
+	unix.Nanosleep(&pause, nil) // time.Sleep may take 1 ms
+	signal(unix.SIGSTOP)
+	if !s.AwaitThreads("Tt", ReplyTimeout) {
+		return CannotRun("the server did not stop on SIGSTOP")
+	}
+	return nil
+}
+
 // AwaitThreads waits up to d until each thread of the server is in one of the
 // states. It reports whether they were.
 func (s *Session) AwaitThreads(states string, d time.Duration) bool {
