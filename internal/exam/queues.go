@@ -23,8 +23,8 @@ func (c *Client) clientEnd() (procfs.Socket, bool, error) {
 
 func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
 
-// Unread returns how many bytes have arrived for c and are not read.
-func (c *Client) Unread() (int, error) {
+// Arrived returns how many bytes have arrived for c that it has not read.
+func (c *Client) Arrived() (int, error) {
 	own, _, err := c.clientEnd()
 	return own.RxQueue, err
 }

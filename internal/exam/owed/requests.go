@@ -131,7 +131,7 @@ func sendPiece(s *exam.Session, c *exam.Client, n int) error {
 		return s.Fail("server", "did not read them within %v", exam.FirstReplyTimeout)
 	}
 	s.AwaitSleep()
-	if n, err := c.Unread(); err == nil && n > 0 {
+	if n, err := c.Arrived(); err == nil && n > 0 {
 		return s.Fail("got back", "%s already, although the request was not complete", exam.Plural(n, "byte", "bytes"))
 	}
 	return nil
