@@ -15,6 +15,8 @@ type Check struct {
 	// or the error of a client, which fails the check.
 	Run func(*Session) error
 
+	FollowsFrom []string // IDs of checks: if one of them fails, it usually explains a failure of this one
+
 	EchoOnly bool   // it asks what only an echo server can answer
 	NotEcho  bool   // it is about requests of several bytes
 	Starts   bool   // the examiner must have started the server: it limits, signals or restarts it

@@ -1,6 +1,9 @@
 package exam
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Verdict is the outcome of one check.
 type Verdict string
@@ -18,9 +21,9 @@ type Status string
 const (
 	StatusGraded        Status = "graded"
 	StatusNeverListened Status = "never listened"
-	StatusHang          Status = "hang"        // the server listens and never answers
-	StatusNotEcho       Status = "not echo"    // the server answers with other bytes
-	StatusWrongReply    Status = "wrong reply" // the reply is not that of the dialogue
+	StatusHang          Status = "hang"         // the server listens and never answers
+	StatusNotEcho       Status = "not echo"     // the server answers with other bytes
+	StatusWrongAnswer   Status = "wrong answer" // the server changes the bytes that it sends back
 	StatusInterrupted   Status = "interrupted"
 )
 
@@ -41,7 +44,10 @@ type Result struct {
 	Usually string   `json:"usually,omitempty"`
 	Reread  []string `json:"reread,omitempty"`
 	Chapter string   `json:"chapter,omitempty"`
-	Seconds float64  `json:"seconds"`
+
+	FollowsFrom string `json:"follows_from,omitempty"` // the ID of the failed check that usually explains this one
+
+	Seconds float64 `json:"seconds"`
 }
 
 // A Report is the outcome of a grading.
@@ -58,7 +64,44 @@ type Report struct {
 	CPUs    int       `json:"cpus"`
 	Date    time.Time `json:"date"`
 	Seconds float64   `json:"seconds"`
+	Begin   []string  `json:"begin_with,omitempty"` // IDs of failed checks that explain others; the one that explains most is first
 	Results []Result  `json:"checks"`
+}
+
+// order finds out which failures follow from which others.
+func (r *Report) order(checks []Check) {
+	verdict := make(map[string]Verdict)
+	for _, res := range r.Results {
+		verdict[res.ID] = res.Verdict
+	}
+	causes := make(map[string][]string)
+	for _, c := range checks {
+		causes[c.ID] = c.FollowsFrom
+	}
+	explains := make(map[string]int) // how many others
+	for i, res := range r.Results {
+		if res.Verdict != Fail && res.Verdict != Error {
+			continue
+		}
+		id := res.ID
+		for { // to the first cause
+			j := slices.IndexFunc(causes[id], func(cause string) bool { return verdict[cause] == Fail })
+			if j < 0 {
+				break
+			}
+			id = causes[id][j]
+		}
+		if id != res.ID {
+			r.Results[i].FollowsFrom = id
+			explains[id]++
+		}
+	}
+	for _, res := range r.Results {
+		if explains[res.ID] > 0 {
+			r.Begin = append(r.Begin, res.ID)
+		}
+	}
+	slices.SortStableFunc(r.Begin, func(a, b string) int { return explains[b] - explains[a] })
 }
 
 // Count returns how many checks ended with v.

@@ -43,7 +43,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Addr.Port() != 0 {
 		report.Addr = o.Addr.String()
 	}
-	defer func() { report.Seconds = time.Since(begin).Seconds() }()
+	defer func() {
+		report.order(checks)
+		report.Seconds = time.Since(begin).Seconds()
+	}()
 
 	if o.Addr.IsValid() {
 		if err := bind(netip.AddrPortFrom(o.Addr.Addr(), 0)); err != nil {

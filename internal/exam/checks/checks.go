@@ -13,7 +13,7 @@ import (
 )
 
 // All is every check, in the order in which they are run.
-var All = []exam.Check{
+var All = withCauses([]exam.Check{
 	owed.NoReply,
 	owed.WrongBytes,
 	owed.OneReplyPerRead,
@@ -61,6 +61,31 @@ var All = []exam.Check{
 	tasks.RedisUnreadReplies,
 	tasks.RedisManyWrites,
 	tasks.RedisTools,
+})
+
+// followsFrom has the checks whose failure usually explains that of another one: the
+// first of them that has failed does. The report begins with such a check.
+var followsFrom = map[string][]string{
+	"WRONG_BYTES":           {"NO_REPLY"},
+	"LOST_BYTES":            {"NO_REPLY"},
+	"STUCK_WRITER":          {"LOST_BYTES", "NO_REPLY"},
+	"SLOW_READER_BLOCKS":    {"BLOCKING_FD", "ONE_AT_A_TIME"},
+	"HALF_CLOSE_LOST":       {"LOST_BYTES", "NO_REPLY"},
+	"DEAF_AFTER_OUT_OF_FDS": {"ACCEPT_LOST", "DIED_OUT_OF_FDS", "FD_LEAK", "ONE_AT_A_TIME"},
+	"BUSY_LOOP":             {"EPOLLOUT_ALWAYS_ARMED"},
+	"STARVED":               {"ONE_AT_A_TIME"},
+	"ACCEPT_LOST":           {"ONE_AT_A_TIME"},
+	"FD_LEAK":               {"DIED_ON_RESET", "HALF_CLOSE_LOST", "LOST_BYTES"},
+	"CROSSED_WIRES":         {"DIED_ON_RESET"},
+	"EDGE_LOST":             {"LOST_BYTES", "NO_REPLY"},
+	"MANY_THREADS":          {"NO_REPLY", "LOST_BYTES"}, // which cannot be run then
+}
+
+func withCauses(all []exam.Check) []exam.Check {
+	for i := range all {
+		all[i].FollowsFrom = followsFrom[all[i].ID]
+	}
+	return all
 }
 
 // IDs returns the ID of each check, in the order of All.

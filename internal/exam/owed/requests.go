@@ -21,7 +21,7 @@ func requestsAnswered(s *exam.Session) error {
 		if err := c.Ping(exam.ReplyTimeout); err != nil {
 			if closes := c.AwaitEOF(exam.StallTime) == nil; i == 0 && closes {
 				s.Note("sent", "%s; it was answered, and the connection was closed", s.Dialogue.Message())
-				return exam.StopExam(exam.StatusWrongReply, "it closes each connection after one reply, and the examiner's clients need connections that stay open")
+				return exam.StopExam(exam.StatusWrongAnswer, "it closes each connection after one reply, and the examiner's clients need connections that stay open")
 			}
 			s.Note("sent", "%s, each time after the previous reply; the %s", s.Dialogue.Message(), exam.Ordinal(i+2))
 			return s.Fail("got back", "%v", c.Outcome(before, c.MessageDue(), exam.SilenceFor(err, exam.ReplyTimeout)))
@@ -51,7 +51,7 @@ func notTheReply(s *exam.Session, c *exam.Client, err error) error {
 	} else {
 		s.Note("saw", "%v", err)
 	}
-	return exam.StopExam(exam.StatusWrongReply, "this is not the reply that is due: see -speaks, -ask and -reply")
+	return exam.StopExam(exam.StatusWrongAnswer, "this is not the reply that is due: see -speaks, -ask and -reply")
 }
 
 var OneReplyPerRead = exam.Check{

@@ -95,20 +95,36 @@ func (st Style) wrap(b *strings.Builder, head string, indent int, text string) {
 	}
 }
 
-// Summary returns the text below the results.
+// Summary returns the text below the results. If one defect makes several checks fail,
+// it begins with the check that explains most of them.
 func (st Style) Summary(r *exam.Report) string {
+	var b strings.Builder
+	if r.Status == exam.StatusHang || r.Status == exam.StatusNotEcho || r.Status == exam.StatusWrongAnswer {
+		text := r.Problem
+		if n := r.Count(exam.Skip); n > 0 {
+			text += fmt.Sprintf("; the other %s not run", exam.Plural(n, "check was", "checks were"))
+		}
+		st.wrap(&b, "", 0, text)
+		return strings.TrimSuffix(b.String(), "\n")
+	}
+	for _, begin := range r.Begin {
+		var follow []string
+		for _, res := range r.Results {
+			if res.FollowsFrom == begin {
+				follow = append(follow, res.ID)
+			}
+		}
+		usually := "usually follow from it"
+		if len(follow) == 1 {
+			usually = "usually follows from it"
+		}
+		st.wrap(&b, "", 0, fmt.Sprintf("begin with %s: %s %s", begin, strings.Join(follow, " "), usually))
+	}
 	var failed []string
 	for _, res := range r.Results {
 		if res.Verdict == exam.Fail {
 			failed = append(failed, res.ID)
 		}
-	}
-	if r.Status == exam.StatusHang || r.Status == exam.StatusNotEcho || r.Status == exam.StatusWrongReply {
-		text := r.Problem
-		if n := r.Count(exam.Skip); n > 0 {
-			text += fmt.Sprintf("; the other %s not run", exam.Plural(n, "check was", "checks were"))
-		}
-		return text
 	}
 	text := fmt.Sprintf("%s in %.1f s: %d passed", exam.Plural(len(r.Results), "check", "checks"), r.Seconds, r.Count(exam.Pass))
 	if len(failed) > 0 {
@@ -123,7 +139,6 @@ func (st Style) Summary(r *exam.Report) string {
 	if r.Status == exam.StatusInterrupted {
 		text += "; then it was interrupted"
 	}
-	var b strings.Builder
 	st.wrap(&b, "", 0, text)
 	return strings.TrimSuffix(b.String(), "\n")
 }
