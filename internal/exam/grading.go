@@ -1,6 +1,7 @@
 package exam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,6 +159,9 @@ func (s *Session) judge(c Check, err error) (Result, error) {
 	case errors.As(err, &skipped):
 		return c.verdict(Skip, skipped.reason, s.facts), nil
 	case errors.As(err, &cannot):
+		if dead {
+			cannot = &cannotRun{cannot.reason + "; the server died: " + how}
+		}
 		return c.verdict(Error, cannot.reason, s.facts), nil
 	case err == nil && (!dead || c.Kills):
 		return c.verdict(Pass, "", s.facts), nil
@@ -170,7 +174,7 @@ func (s *Session) judge(c Check, err error) (Result, error) {
 	res := c.verdict(Fail, "", s.facts)
 	switch _, dead := s.Server.Died(); {
 	case stop != nil:
-		res.Usually = stop.reason
+		res.Usually = cmp.Or(s.Usually, stop.reason)
 	case dead && !c.Kills && !c.Survival:
 		res.Usually = "the server has ended, for the reason above, before it could be asked"
 	case s.Usually != "":

@@ -25,6 +25,22 @@ func SkipCheck(reason string) error { return &skip{reason} }
 // CannotRun is the verdict that a check could not be run.
 func CannotRun(reason string) error { return &cannotRun{reason} }
 
+// NotPrepared is the verdict that a check could not be run because a client that it
+// needs was not served. A check returns it for what comes before its question: the
+// failure belongs to another check. An error that is a verdict already stays as it is.
+func NotPrepared(err error) error {
+	var skipped *skip
+	var cannot *cannotRun
+	var stop *stopGrading
+	if err == nil || errors.As(err, &skipped) || errors.As(err, &cannot) || errors.As(err, &stop) {
+		return err
+	}
+	if err == ErrFailed {
+		return &cannotRun{"a client that it needs first was not served as the checks above expect"}
+	}
+	return &cannotRun{"a client that it needs first was not served: " + err.Error()}
+}
+
 // IsCannotRun reports whether err is a verdict of CannotRun.
 func IsCannotRun(err error) bool {
 	var could *cannotRun
