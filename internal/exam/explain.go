@@ -70,8 +70,24 @@ func (s *Server) Doing() string {
 	if how, dead := s.Died(); dead {
 		return "died: " + how
 	}
-	// That is the thread with the most CPU time, of the process with the most. A
-	// parent may have used much to start the others, and does not count.
+	t, seen := s.servingThread()
+	switch {
+	case !seen:
+		return "cannot be seen from here"
+	case t.State == 'R':
+		return "running"
+	case t.State == 'T' || t.State == 't':
+		return "stopped"
+	case t.Syscall.State == procfs.SyscallBlocked:
+		return "asleep in " + t.Syscall.String()
+	}
+	return "asleep"
+}
+
+// servingThread returns the thread that does the server's work: the one with the most
+// CPU time, of the process with the most. A parent may have used much to start the
+// others, and does not count.
+func (s *Server) servingThread() (t procfs.Thread, seen bool) {
 	var threads []procfs.Thread
 	most := time.Duration(-1)
 	pids := s.Processes()
@@ -90,19 +106,11 @@ func (s *Server) Doing() string {
 		}
 	}
 	if threads == nil {
-		return "cannot be seen from here"
+		return t, false
 	}
-	t := slices.MaxFunc(threads, func(a, b procfs.Thread) int { return int(a.CPU - b.CPU) })
+	t = slices.MaxFunc(threads, func(a, b procfs.Thread) int { return int(a.CPU - b.CPU) })
 	if main := threads[0]; main.Syscall.Name != "futex" && main.State != 'R' {
 		t = main
 	}
-	switch {
-	case t.State == 'R':
-		return "running"
-	case t.State == 'T' || t.State == 't':
-		return "stopped"
-	case t.Syscall.State == procfs.SyscallBlocked:
-		return "asleep in " + t.Syscall.String()
-	}
-	return "asleep"
+	return t, true
 }

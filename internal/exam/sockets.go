@@ -11,10 +11,10 @@ import (
 	"epoll-step-by-step/internal/procfs"
 )
 
-// sockets returns all TCP sockets. The kernel walks its whole table for that and
+// Sockets returns all TCP sockets. The kernel walks its whole table for that and
 // writes a line for each socket, which takes 10 ms or more. A caller that polls must
 // not keep a processor from the server, so half of the time is a pause.
-func sockets() ([]procfs.Socket, error) {
+func Sockets() ([]procfs.Socket, error) {
 	time.Sleep(min(time.Duration(socketsTook.Load()), 20*time.Millisecond))
 	begin := time.Now()
 	all, err := procfs.TCP()
@@ -31,7 +31,7 @@ func Connection(local, remote netip.AddrPort) (procfs.Socket, bool, error) {
 	if err == nil {
 		return s, found, nil
 	}
-	all, err := sockets() // a sandbox
+	all, err := Sockets() // a sandbox
 	i := slices.IndexFunc(all, func(s procfs.Socket) bool { return s.Local == local && s.Remote == remote })
 	if i < 0 {
 		return procfs.Socket{}, false, err
@@ -58,7 +58,7 @@ func listening() ([]procfs.Listener, error) {
 	if err == nil {
 		return all, nil
 	}
-	socks, err := sockets()
+	socks, err := Sockets()
 	for _, s := range socks {
 		if s.State == procfs.TCPListen {
 			all = append(all, procfs.Listener{Socket: s})

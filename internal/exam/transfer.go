@@ -1,9 +1,6 @@
 package exam
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // Transfer sends requests whose replies come to n bytes, without reading until the
 // server takes no more. Then it reads, at pace, while the rest is sent.
@@ -29,28 +26,13 @@ func (s *Session) Transfer(c *Client, n int, pace func()) error {
 		s.Note("got back", "%v", c.Outcome(before, due, err))
 		s.Note("server", "%s", s.DescribeServer()) // while the sender still tries
 		if err == ErrSilence {
-			s.ExplainUnread(c)
+			s.ExplainSilence(c, true)
 		}
 		c.Reset() // which ends the sender, too
 		<-rest
 		return ErrFailed
 	}
 	return <-rest
-}
-
-// ExplainUnread sets Usually if bytes of c are unread and none come back.
-func (s *Session) ExplainUnread(c *Client) {
-	end, _, err := c.ServerEnd()
-	if err != nil || end.RxQueue == 0 {
-		return
-	}
-	switch doing := s.Server.Doing(); {
-	case strings.HasPrefix(doing, "asleep in epoll"):
-		s.Usually = "no event will come for the unread bytes: their one edge is used up, " +
-			"or after EAGAIN the loop did not request EPOLLOUT, or EPOLLIN again later"
-	case doing == "running":
-		s.Usually = "it is awake and does not read the bytes that have come: after EAGAIN, it did not resume writing, or reading"
-	}
 }
 
 const slowReads = 200 // with a pause of 1 ms

@@ -3,6 +3,9 @@
 package made
 
 import (
+	"slices"
+	"strings"
+
 	"epoll-step-by-step/internal/exam"
 
 	"golang.org/x/sys/unix"
@@ -43,13 +46,23 @@ func blockingFD(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range found {
-		if !a.fd.Nonblock() {
-			return s.Fail("fdinfo", "fd %d of process %d has flags 0%o: no O_NONBLOCK (0%o)", a.fd.Num, a.pid, a.fd.Flags, unix.O_NONBLOCK)
+	for _, p := range found {
+		if !p.FD.Nonblock() {
+			if !listenerNonblock(s) {
+				s.Usually = "O_NONBLOCK is set nowhere, not even on the listener: set it for each socket, as accept4(2) with SOCK_NONBLOCK does"
+			}
+			return s.Fail("fdinfo", "fd %d of process %d has flags 0%o: no O_NONBLOCK (0%o)", p.FD.Num, p.PID, p.FD.Flags, unix.O_NONBLOCK)
 		}
 	}
 	s.Note("fdinfo", "%d accepted sockets, all with O_NONBLOCK", len(found))
 	return nil
+}
+
+// listenerNonblock reports whether the listening socket has O_NONBLOCK.
+func listenerNonblock(s *exam.Session) bool {
+	listeners, _ := exam.Listeners(s.Server.Addr)
+	places, _ := s.Server.Places(listeners...)
+	return slices.ContainsFunc(places, func(p exam.Place) bool { return p.FD.Nonblock() })
 }
 
 func notEpoll(s *exam.Session) error {
@@ -57,15 +70,21 @@ func notEpoll(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range found {
-		if a.epfd < 0 {
-			return s.Fail("fdinfo", "no epoll instance of process %d has the listening socket on its interest list", a.pid)
-		}
-		if !a.registered {
-			return s.Fail("fdinfo", "the epoll instance on fd %d has the listener on its interest list, but not the client on fd %d", a.epfd, a.fd.Num)
+	for _, p := range found {
+		switch {
+		case p.ListenerEpfd < 0:
+			if doing := s.Server.Doing(); strings.HasPrefix(doing, "asleep in ") && !strings.HasPrefix(doing, "asleep in epoll") {
+				s.Usually = "another call than epoll_wait(2) waits for the clients: the server is " + doing
+			}
+			return s.Fail("fdinfo", "no epoll instance of process %d has the listening socket on its interest list", p.PID)
+		case p.Registered() && p.Epfd != p.ListenerEpfd:
+			s.Usually = "there are two epoll instances, and one epoll_wait(2) reports the events of one of them"
+			return s.Fail("fdinfo", "the epoll instance on fd %d has the listener on its interest list, and the one on fd %d has the client on fd %d", p.ListenerEpfd, p.Epfd, p.FD.Num)
+		case !p.Registered():
+			return s.Fail("fdinfo", "the epoll instance on fd %d has the listener on its interest list, but not the client on fd %d", p.ListenerEpfd, p.FD.Num)
 		}
 	}
-	s.Note("fdinfo", "the epoll instance on fd %d has the listener and %d clients on its interest list", found[0].epfd, len(found))
+	s.Note("fdinfo", "the epoll instance on fd %d has the listener and %d clients on its interest list", found[0].Epfd, len(found))
 	return nil
 }
 
@@ -76,15 +95,19 @@ func trigger(s *exam.Session, edge bool) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range found {
-		if !a.registered {
+	isEdge := func(p exam.Place) bool { return p.Mask&unix.EPOLLET != 0 }
+	for _, p := range found {
+		if !watched(p) {
 			return exam.SkipCheck("the clients are not on an interest list: see NOT_EPOLL")
 		}
-		if (a.interest.Events&unix.EPOLLET != 0) != edge {
-			return s.Fail("fdinfo", "the client on fd %d is registered for %v", a.fd.Num, a.interest.Events.Asked())
+		if isEdge(p) != edge {
+			if edge && slices.ContainsFunc(found, isEdge) {
+				s.Usually = "EPOLL_CTL_MOD replaces the whole mask: EPOLLET has to be in it each time, or the client is level-triggered from then on"
+			}
+			return s.Fail("fdinfo", "the client on fd %d is registered for %v", p.FD.Num, p.Mask)
 		}
 	}
-	s.Note("fdinfo", "%d clients are registered for %v", len(found), found[0].interest.Events.Asked())
+	s.Note("fdinfo", "%d clients are registered for %v", len(found), found[0].Mask)
 	return nil
 }
 
@@ -97,13 +120,17 @@ func epolloutArmed(s *exam.Session) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range found {
-		if a.interest.Events&unix.EPOLLET != 0 {
+	for _, p := range found {
+		if p.Mask&unix.EPOLLET != 0 {
 			return exam.SkipCheck("the clients are registered edge-triggered: see NOT_LEVEL")
 		}
-		if a.registered && a.interest.Events&unix.EPOLLOUT != 0 {
-			return s.Fail("fdinfo", "the client on fd %d has received all its bytes and is registered for %v", a.fd.Num, a.interest.Events.Asked())
-		}
+	}
+	armed := slices.DeleteFunc(slices.Clone(found), func(p exam.Place) bool { return !watched(p) || p.Mask&unix.EPOLLOUT == 0 })
+	if len(armed) > 1 { // not only the one that did not read
+		s.Usually = "EPOLLOUT is requested although write(2) has not met EAGAIN: request it then, and no longer than bytes are pending"
+	}
+	if len(armed) > 0 {
+		return s.Fail("fdinfo", "the client on fd %d has received all its bytes and is registered for %v", armed[0].FD.Num, armed[0].Mask)
 	}
 	s.Note("fdinfo", "%d idle clients, none registered for EPOLLOUT", len(found))
 	return nil

@@ -15,14 +15,13 @@ func manyThreads(s *exam.Session) error {
 	for range loadClients {
 		c, err := s.DialAndPing()
 		if err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 		clients = append(clients, c)
 	}
 	before, after, err := s.Load(clients)
 	if err != nil {
-		s.Usually = "wrong or missing bytes have nothing to do with threads: see LOST_BYTES and CROSSED_WIRES"
-		return err
+		return exam.NotPrepared(err)
 	}
 	work := exam.WorkOf(before, after, 0, loadClients)
 	if work.Total == 0 {

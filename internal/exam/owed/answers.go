@@ -1,9 +1,7 @@
 package owed
 
 import (
-	"bytes"
-	"io"
-	"time"
+	"strings"
 
 	"epoll-step-by-step/internal/exam"
 )
@@ -39,15 +37,11 @@ func noReply(s *exam.Session) error {
 	if err := firstContact(s, c); err != nil {
 		return err
 	}
-	if err := c.Ask(3, exam.ReplyTimeout); err != nil {
-		s.Note("sent", "3 bytes, without a line end")
-		return s.Fail("got back", "%v", c.Outcome(0, 3, err))
-	}
 	for i := range singleBytes {
 		before := c.Got
 		if err := c.Ask(1, exam.ReplyTimeout); err != nil {
 			s.Note("sent", "1 byte at a time, each after the previous one had come back; the %s", exam.Ordinal(i+1))
-			return s.Fail("got back", "%v", c.Outcome(before, 1, err))
+			return unanswered(s, c, before, 1, err)
 		}
 	}
 	// And messages that fill a buffer to its last byte.
@@ -55,64 +49,49 @@ func noReply(s *exam.Session) error {
 		before := c.Got
 		if err := c.Ask(n, exam.ReplyTimeout); err != nil {
 			s.Note("sent", "%d bytes, and nothing after them", n)
-			return s.Fail("got back", "%v", c.Outcome(before, n, err))
+			return unanswered(s, c, before, n, err)
 		}
 	}
 	s.Note("sent", "16 bytes, 3 bytes, %d times 1 byte, 1 to 64 KiB: all answered", singleBytes)
 	return nil
 }
 
-// firstContact finds out whether this is an echo server at all. The text ends in a
-// line end, so servers of other protocols answer as well.
-func firstContact(s *exam.Session, c *exam.Client) error {
-	const hello = "hello, examiner\n"
-	s.Note("sent", "%q", hello)
-	c.SetWriteDeadline(time.Now().Add(exam.FirstReplyTimeout))
-	if _, err := c.Write([]byte(hello)); err != nil {
-		return exam.PlainError(err)
+// unanswered fails the check for a message of n bytes that did not come back whole.
+func unanswered(s *exam.Session, c *exam.Client, before, n int, err error) error {
+	s.Note("got back", "%v", c.Outcome(before, n, err))
+	if err == exam.ErrSilence {
+		explainWait(s, c, c.Sent-c.Got)
 	}
-	buf := make([]byte, len(hello))
-	n, err := io.ReadFull(c.Within(exam.FirstReplyTimeout), buf)
-	if n > 0 && !bytes.HasPrefix([]byte(hello), buf[:n]) {
-		rest := make([]byte, 256)
-		m, _ := c.ReadWithin(rest, exam.StallTime)
-		s.Note("got back", "%q", append(buf[:n], rest[:m]...))
-		return exam.StopExam(exam.StatusNotEcho, "this is not an echo server: other bytes come back than were sent")
-	}
-	if n > 0 && err != nil {
-		s.Note("got back", "%q, then %v", buf[:n], exam.ReadProblem(err, exam.FirstReplyTimeout))
-		return exam.StopExam(exam.StatusNotEcho, "the first message did not come back whole")
-	}
-	if err != nil {
-		s.Note("got back", "nothing: %v", exam.ReadProblem(err, exam.FirstReplyTimeout))
-		return exam.StopExam(exam.StatusHang, "it listens and does not answer")
-	}
-	return nil
+	return exam.ErrFailed
 }
 
 func wrongBytes(s *exam.Session) error {
 	c, err := s.Dial(0)
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	ascending, descending := make([]byte, 256), make([]byte, 256)
 	for i := range 256 {
 		ascending[i], descending[255-i] = byte(i), byte(i)
 	}
-	for _, msg := range [][]byte{ascending, descending, bytes.Repeat([]byte("\r\n\x00\xff"), 64)} {
-		s.Note("sent", "256 bytes: %q …", msg[:8])
-		c.SetWriteDeadline(time.Now().Add(exam.ReplyTimeout))
-		if _, err := c.Write(msg); err != nil {
-			return exam.PlainError(err)
+	for _, message := range []string{string(ascending), string(descending), strings.Repeat("\r\n\x00\xff", 64)} {
+		s.Note("sent", "256 bytes: %q …", message[:8])
+		got, err := exchange(s, c, message, exam.ReplyTimeout)
+		f := flawOf("", message, string(got))
+		if f == nil {
+			continue
 		}
-		got := make([]byte, len(msg))
-		n, err := io.ReadFull(c.Within(exam.ReplyTimeout), got)
-		if i := exam.FirstDifference(got[:n], msg[:n]); i >= 0 {
-			return s.Fail("got back", "at byte %d: %q instead of %q", i, exam.Excerpt(got[i:n]), exam.Excerpt(msg[i:n]))
+		if f.name != otherBytes {
+			s.Usually = f.usually
 		}
+		s.Note("got back", "%s", f.saw)
 		if err != nil {
-			return s.Fail("got back", "%d of them, up to %q, then %v", n, msg[max(0, n-1):n], exam.ReadProblem(err, exam.ReplyTimeout))
+			s.Note("then", "%v", exam.ReadProblem(err, exam.ReplyTimeout))
 		}
+		if err == exam.ErrSilence {
+			s.ExplainSilence(c, false)
+		}
+		return exam.ErrFailed
 	}
 	return nil
 }
@@ -120,13 +99,13 @@ func wrongBytes(s *exam.Session) error {
 const turnsOfTwo = 20 // of two messages each; every fourth of four
 
 func oneAtATime(s *exam.Session) error {
-	a, err := s.Dial(0)
+	a, err := s.DialAndPing()
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	b, err := s.Dial(0)
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	for i := range turnsOfTwo {
 		turns := []*exam.Client{a, b}
@@ -138,7 +117,9 @@ func oneAtATime(s *exam.Session) error {
 			before := c.Got
 			if err := c.Ping(exam.ReplyTimeout); err != nil {
 				s.Note("sent", "%s from each of two clients in turn, both open; turn %d, %s client", s.Dialogue.Message(), i+1, map[*exam.Client]string{a: "1st", b: "2nd"}[c])
-				return s.Fail("got back", "%v", c.Outcome(before, c.MessageDue(), err))
+				s.Note("got back", "%v", c.Outcome(before, c.MessageDue(), err))
+				s.ExplainSilence(c, false)
+				return exam.ErrFailed
 			}
 		}
 	}

@@ -27,6 +27,9 @@ var AcceptLost = exam.Check{
 }
 
 func acceptLost(s *exam.Session) error {
+	if err := servesOne(s); err != nil {
+		return err
+	}
 	if s.Owned() {
 		if err := acceptQueued(s); err != nil {
 			return err
@@ -99,7 +102,7 @@ func acceptQueued(s *exam.Session) error {
 		for range min(room, queuedClients) {
 			c, err := s.Dial(0)
 			if err != nil {
-				return err
+				return exam.NotPrepared(err)
 			}
 			queued = append(queued, c)
 		}
@@ -124,7 +127,9 @@ func acceptQueued(s *exam.Session) error {
 			s.Usually = "one accept(2) for each edge; or clients that stay connected keep others from being served: see ONE_AT_A_TIME"
 		}
 		s.Note("clients", "%d connected while the server was stopped, and then sent %s each", len(queued), s.Dialogue.Message())
-		return s.Fail("got back", "%d answers; the next client: %v", i, exam.SilenceFor(err, exam.FirstReplyTimeout))
+		s.Note("got back", "%d answers; the next client: %v", i, exam.SilenceFor(err, exam.FirstReplyTimeout))
+		s.ExplainSilence(c, false)
+		return exam.ErrFailed
 	}
 	s.ResetAll()
 	return nil

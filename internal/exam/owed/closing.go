@@ -3,9 +3,13 @@ package owed
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"epoll-step-by-step/internal/exam"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -26,32 +30,34 @@ var DiedOnReset = exam.Check{
 }
 
 func halfClose(s *exam.Session) error {
+	if err := servesOne(s); err != nil {
+		return err
+	}
 	for i := range halfClosers {
 		c, err := s.Dial(0)
 		if err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 		if err := c.Send(s.Dialogue.MessageSize(), exam.ReplyTimeout); err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 		if err := c.CloseWrite(); err != nil {
 			return exam.PlainError(err)
 		}
-		if err := receiveOwed(s, c, exam.ReplyTimeout, nil); err != nil {
-			s.Note("sent", "%s, then shutdown(SHUT_WR); the %s of %d clients", s.Dialogue.Message(), exam.Ordinal(i+1), halfClosers)
-			return s.Fail("got back", "%v", err)
+		sent := fmt.Sprintf("%s, then shutdown(SHUT_WR); the %s of %d clients", s.Dialogue.Message(), exam.Ordinal(i+1), halfClosers)
+		if err := receiveOwed(s, c, sent, c.Owed(), exam.ReplyTimeout, nil); err != nil {
+			return err
 		}
 		c.Close()
 	}
 	c, err := s.Dial(0)
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	offered, err := c.Offer(exam.BigMessage)
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
-	s.Note("sent", "%d bytes without reading, then shutdown(SHUT_WR), then read", offered)
 	ended := make(chan error, 1)
 	end := func() { ended <- errors.Join(c.Finish(exam.SilenceTimeout), c.CloseWrite()) }
 	due := c.OwedWhole()
@@ -60,38 +66,108 @@ func halfClose(s *exam.Session) error {
 	} else {
 		go end() // the rest of the last request has no room before we read
 	}
-	err = receiveToEOF(s, c, due, exam.SilenceTimeout, exam.SlowPace())
-	if err == nil {
-		return exam.PlainError(<-ended)
+	sent := fmt.Sprintf("%d bytes without reading, then shutdown(SHUT_WR), then read", offered)
+	if err := receiveOwed(s, c, sent, due, exam.SilenceTimeout, exam.SlowPace()); err != nil {
+		c.Reset() // which ends the sender, too
+		<-ended
+		return err
 	}
-	c.Reset() // which ends the sender, too
-	<-ended
-	return s.Fail("got back", "%v", err)
+	s.Note("sent", "%s", sent)
+	return exam.PlainError(<-ended)
 }
 
-// receiveOwed receives all that c has sent, and then EOF.
-func receiveOwed(s *exam.Session, c *exam.Client, d time.Duration, pace func()) error {
-	return receiveToEOF(s, c, c.Owed(), d, pace)
-}
-
-func receiveToEOF(s *exam.Session, c *exam.Client, due int, d time.Duration, pace func()) error {
+// receiveOwed receives the units that are due, and then EOF, or fails the check.
+func receiveOwed(s *exam.Session, c *exam.Client, sent string, due int, d time.Duration, pace func()) error {
+	before := c.Got
 	if err := c.Receive(due, d, pace); err != nil {
+		s.Note("sent", "%s", sent)
+		s.Note("got back", "%v", c.Outcome(before, due, err))
 		if err == exam.ErrSilence {
-			s.ExplainUnread(c)
+			s.ExplainSilence(c, true)
+		} else {
+			explainEarlyClose(s, err)
 		}
-		return c.Outcome(0, c.Owed()+c.Got, err)
+		return exam.ErrFailed
 	}
 	if err := c.AwaitEOF(d); err != nil {
-		s.Usually = "read(2) returned 0, or would have: the loop did not call it again, nor close(2)"
-		if s.SustainedCPU(leakWatch) >= exam.SpinningCPU {
-			s.Usually = "read(2) returns 0, which is not an error, and the loop keeps calling it: it is time for close(2)"
+		s.Note("sent", "%s", sent)
+		s.Note("got back", "all of it, and then no EOF: %v", exam.SilenceFor(err, d))
+		if err == exam.ErrSilence {
+			explainNoEOF(s)
 		}
-		return fmt.Errorf("all of it, and then no EOF: %w", exam.SilenceFor(err, d))
+		return exam.ErrFailed
 	}
 	return nil
 }
 
+// explainEarlyClose says why a connection may have ended with err before all that was
+// owed was sent. The connection is gone, but the next client's is registered alike.
+func explainEarlyClose(s *exam.Session, err error) {
+	c, pingErr := s.DialAndPing()
+	if pingErr != nil {
+		return
+	}
+	s.AwaitSleep()
+	p, seen := s.PlaceOf(c)
+	if !seen || p.Runtime || p.Mask&unix.EPOLLRDHUP == 0 {
+		return
+	}
+	s.NoteInterest(p)
+	s.Usually = "EPOLLRDHUP, or a read(2) that returned 0, closes the connection with data still pending: the client has ended its own stream only, and still reads"
+	if errors.Is(err, unix.ECONNRESET) { // close(2) with bytes unread causes a RST
+		s.Usually = "the connection is closed on EPOLLRDHUP, which comes as soon as the client's FIN does, ahead of bytes that are still unread. Call read(2) until it returns 0"
+	}
+}
+
+// explainNoEOF says why the connection of a client that has ended its stream and got
+// everything back is not closed.
+func explainNoEOF(s *exam.Session) {
+	s.Usually = "read(2) returned 0, or would have: the loop did not call it again, nor close(2)"
+	if s.SustainedCPU(leakWatch) >= exam.SpinningCPU {
+		s.Usually = "read(2) returns 0, which is not an error, and the loop keeps calling it: it is time for close(2)"
+		return
+	}
+	if another, err := s.DialAndPing(); err == nil {
+		if pids := processesWith(s, another); len(pids) > 1 {
+			s.Note("open", "another client's connection is open in %d processes: %d and %d", len(pids), pids[0], pids[1])
+			s.Usually = "after fork(2), parent and child both have the client's descriptor, and the connection ends when the last one has closed it: the parent has to close its own at once"
+			return
+		}
+	}
+	// A client that ends its stream later than it sends its bytes shows whether the
+	// server notices the end at all.
+	late, err := s.DialAndPing()
+	if err != nil {
+		return
+	}
+	s.AwaitSleep()
+	p, _ := s.PlaceOf(late)
+	late.CloseWrite()
+	err = late.AwaitEOF(exam.ReplyTimeout)
+	switch {
+	case err == nil && !p.Runtime && p.Mask&unix.EPOLLET != 0:
+		s.NoteInterest(p)
+		s.Note("another", "client called shutdown(SHUT_WR) later than it sent its bytes, and got EOF")
+		s.Usually = "one read(2) for each edge: EPOLLET reports the bytes and the end of the stream together, and once. Call read(2) until it returns 0 or fails with EAGAIN"
+	case err == exam.ErrSilence:
+		s.Usually = "read(2) returned 0, which means that the client sends no more: it is time for close(2)"
+	}
+}
+
+// processesWith returns the processes that have the connection open.
+func processesWith(s *exam.Session, c *exam.Client) (pids []int) {
+	s.Server.Look() // a child may be new
+	places, _ := s.PlacesOf(c)
+	for _, p := range places {
+		pids = append(pids, p.PID)
+	}
+	return slices.Compact(pids)
+}
+
 func diedOnReset(s *exam.Session) error {
+	if err := servesOne(s); err != nil {
+		return err
+	}
 	for i := range resetClients {
 		c, err := s.Dial([]int{0, 0, exam.TinyBuffer}[i%3])
 		if err != nil {
@@ -109,5 +185,11 @@ func diedOnReset(s *exam.Session) error {
 		c.Reset()
 	}
 	s.Note("sent", "%d RSTs: at once, with unread data, with data under way", resetClients)
-	return serveAnother(s, "afterwards")
+	err := serveAnother(s, "afterwards")
+	if err != nil {
+		if how, _ := s.Server.AwaitDeath(); strings.Contains(how, "broken pipe") {
+			s.Usually = "SIGPIPE, which a write(2) to a connection that was reset causes: ignore it with signal(2), or use send(2) with MSG_NOSIGNAL, and treat EPIPE as the end of this client"
+		}
+	}
+	return err
 }

@@ -1,6 +1,10 @@
 package owed
 
-import "epoll-step-by-step/internal/exam"
+import (
+	"fmt"
+
+	"epoll-step-by-step/internal/exam"
+)
 
 var EdgeLost = exam.Check{
 	ID: "EDGE_LOST", Title: "much data in one edge, then silence: all of it is answered", For: echoServers, Run: edgeLost,
@@ -17,13 +21,19 @@ const (
 func edgeLost(s *exam.Session) error {
 	c, err := s.Dial(0)
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	for range echoesFirst {
 		before := c.Got
 		if err := c.Ask(exam.EdgeSize, exam.SilenceTimeout); err != nil {
+			due := c.Owed() + c.Got - before
+			if end, _, _ := c.ServerEnd(); end.RxQueue == 0 {
+				return exam.NotPrepared(fmt.Errorf("of %d bytes, it got %w", exam.EdgeSize, c.Outcome(before, due, err)))
+			}
 			s.Note("sent", "%d bytes, and nothing after them", exam.EdgeSize)
-			return s.Fail("got back", "%v", c.Outcome(before, c.Owed()+c.Got-before, err))
+			s.Note("got back", "%v", c.Outcome(before, due, err))
+			s.ExplainSilence(c, false)
+			return exam.ErrFailed
 		}
 	}
 	for range edges {
@@ -40,8 +50,11 @@ func edgeLost(s *exam.Session) error {
 	most := 0
 	for range roomyEdges {
 		c, err := s.DialRoomy()
+		if err == exam.ErrFailed {
+			return err // it begins with a large edge
+		}
 		if err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 		n := max(exam.EdgeSize, min(c.Window(), exam.BigMessage))
 		if err := oneEdge(s, c, n); err != nil {
@@ -85,5 +98,9 @@ func oneEdge(s *exam.Session, c *exam.Client, n int) error {
 		}
 	}
 	s.Note("sent", "%d bytes %s, and nothing after them", n, how)
-	return s.Fail("got back", "%v", c.Outcome(before, c.Owed()+c.Got-before, err))
+	s.Note("got back", "%v", c.Outcome(before, c.Owed()+c.Got-before, err))
+	if err == exam.ErrSilence {
+		s.ExplainSilence(c, false)
+	}
+	return exam.ErrFailed
 }

@@ -1,9 +1,13 @@
 package owed
 
 import (
+	"fmt"
 	"time"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -30,12 +34,12 @@ var BusyLoop = exam.Check{
 func busyLoop(s *exam.Session) error {
 	for i := range idleClients {
 		if _, err := s.Dial(0); err != nil {
-			return s.Fail("clients", "%d connected, then: %v", i, err)
+			return exam.NotPrepared(fmt.Errorf("%d connected, then: %w", i, err))
 		}
 	}
 	recovered, err := s.DialRecovered()
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	and := ""
 	if recovered != nil {
@@ -43,27 +47,58 @@ func busyLoop(s *exam.Session) error {
 	}
 	s.Note("clients", "%d connected, silent%s", idleClients, and)
 	if !isIdle(s, idleWatch) {
+		explainSpin(s, append(s.Clients()[:1], recovered)...)
 		return exam.ErrFailed
 	}
 	// If the server closes these two instead, other checks report that.
-	c, err := s.Dial(0)
+	stalled, err := s.Dial(0)
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
-	c.Stall(exam.BigMessage)
-	if c, err = s.Dial(exam.TinyBuffer); err != nil {
-		return err
+	stalled.Stall(exam.BigMessage)
+	ended, err := s.Dial(exam.TinyBuffer)
+	if err != nil {
+		return exam.NotPrepared(err)
 	}
-	sendAllAndEnd(s, c)
+	sendAllAndEnd(s, ended)
 	s.Note("two more", "sent what the server took, and read nothing; the second one has called shutdown(SHUT_WR)")
 	if !isIdle(s, stallWatch) {
 		s.Usually = "an event is requested that the loop does not handle while a client is owed something: level-triggered, it is reported again at once"
+		explainSpin(s, stalled, ended)
 		return exam.ErrFailed
 	}
 	if recovered == nil {
 		return nil // the server may not answer another client either: other checks report that
 	}
 	return wakesUp(s)
+}
+
+// explainSpin says which event of these clients may keep the server awake: one that is
+// level-triggered and that it does not deal with.
+func explainSpin(s *exam.Session, clients ...*exam.Client) {
+	for _, c := range clients {
+		if c == nil {
+			continue
+		}
+		end, _, _ := c.ServerEnd()
+		p, seen := s.PlaceOf(c)
+		if !seen || p.Runtime || !p.Registered() || p.Mask&unix.EPOLLET != 0 {
+			continue
+		}
+		owed := c.Sent - c.Got
+		switch {
+		case owed == 0 && p.Mask&unix.EPOLLOUT != 0:
+			s.Usually = "EPOLLOUT is requested with nothing to write: there is room, so it is reported again at once. Request it after EAGAIN from write(2), and no longer than bytes are pending"
+		case owed > 0 && p.Mask&unix.EPOLLIN != 0 && end.RxQueue > 0:
+			s.Usually = "EPOLLIN is requested while bytes are pending and the client is not read: its unread bytes are reported again at once. Request EPOLLOUT alone until all is written"
+		case owed > 0 && p.Mask&unix.EPOLLRDHUP != 0 && p.State == procfs.TCPCloseWait:
+			s.Usually = "EPOLLRDHUP is requested while bytes are pending: it is reported again at once until the connection is closed"
+		default:
+			continue
+		}
+		s.NoteInterest(p)
+		return
+	}
 }
 
 // wakesUp fails if the server sleeps in a call that does not end when there is
@@ -80,10 +115,10 @@ func wakesUp(s *exam.Session) error {
 		time.Sleep(wakeRest)
 		begin := time.Now()
 		if err := c.Ping(exam.ReplyTimeout); err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 		if err := c.Send(s.Dialogue.MessageSize(), exam.ReplyTimeout); err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 		slept := hasUnread(c) && s.Asleep() && hasUnread(c)
 		if time.Since(begin) < wakeWatch {
@@ -93,7 +128,7 @@ func wakesUp(s *exam.Session) error {
 			}
 		}
 		if err := c.Receive(c.Owed(), exam.ReplyTimeout, nil); err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 	}
 	if sleptOver > maxSleptOver {

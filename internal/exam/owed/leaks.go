@@ -2,10 +2,12 @@ package owed
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/procfs"
 )
 
 const (
@@ -30,15 +32,21 @@ func fdLeak(s *exam.Session) error {
 	// splice(2). The first clients make them open those.
 	for range firstClients {
 		if err := errors.Join(visit(s), visitUnread(s)); err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 	}
 	idle := s.SustainedCPU(leakWatch)
 	before := s.Server.Descriptors()
 	for i := range churnClients {
 		if err := visit(s); err != nil {
-			return s.Fail("clients", "%d came and went, then: %v", i, exam.SilenceFor(err, exam.ReplyTimeout))
+			return leftBehind(s, before, i, exam.SilenceFor(err, exam.ReplyTimeout))
 		}
+	}
+	if after := settledDescriptors(s, before); after-before > churnClients/2 {
+		s.Note("clients", "%d came and went", churnClients)
+		s.Note("open", "%d descriptors before, %d after", before, after)
+		explainLeak(s)
+		return exam.ErrFailed // one for each client: no server keeps so many for the next
 	}
 	more, err := descriptorGrowth(s)
 	if err != nil {
@@ -58,6 +66,7 @@ func fdLeak(s *exam.Session) error {
 		return s.Fail("server", "died: %s", how)
 	}
 	if after > before+maxLeaked && more > maxLeaked {
+		explainLeak(s)
 		return exam.ErrFailed
 	}
 	if idle >= exam.SpinningCPU {
@@ -67,6 +76,17 @@ func fdLeak(s *exam.Session) error {
 		return s.Fail("CPU", "wanted %.0f %% of the time, with no client at all", wanted*100)
 	}
 	return nil
+}
+
+// leftBehind is the verdict when a client was not served, after n others had come and
+// gone. That is a leak if the server has more descriptors than before.
+func leftBehind(s *exam.Session, before, n int, err error) error {
+	after := s.Server.Descriptors()
+	if after <= before+maxLeaked {
+		return exam.NotPrepared(fmt.Errorf("%d came and went, then: %w", n, err))
+	}
+	s.Note("clients", "%d came and went, then: %v", n, err)
+	return s.Fail("open", "%d descriptors before, %d then", before, after)
 }
 
 func visit(s *exam.Session) error {
@@ -94,14 +114,19 @@ func descriptorGrowth(s *exam.Session) (int, error) {
 	before := s.Server.Descriptors()
 	for i := range unreadClients {
 		if err := errors.Join(visit(s), visitUnread(s)); err != nil {
-			return 0, s.Fail("clients", "%d more came, and left with unread data, then: %v", i, err)
+			return 0, leftBehind(s, before, i, err)
 		}
 	}
 	if err := stallAndReset(s, stallingClients); err != nil {
 		return 0, err
 	}
 	stallAndEnd(s, endingClients)
-	// Closing takes time. As long as descriptors are being closed, the server gets more.
+	return settledDescriptors(s, before) - before, nil
+}
+
+// settledDescriptors returns how many descriptors stay open. Closing takes time. As
+// long as descriptors are being closed, the server gets more.
+func settledDescriptors(s *exam.Session, before int) int {
 	after := s.Server.Descriptors()
 	for closing := true; after > before+maxLeaked && closing; {
 		last := after
@@ -110,7 +135,23 @@ func descriptorGrowth(s *exam.Session) (int, error) {
 			return after < last
 		})
 	}
-	return after - before, nil
+	return after
+}
+
+// explainLeak says in which state the connections are that were not closed.
+func explainLeak(s *exam.Session) {
+	waiting := 0
+	all, _ := exam.Sockets()
+	for _, sock := range all {
+		if sock.Local == s.Server.Addr && sock.State == procfs.TCPCloseWait && sock.Inode != 0 {
+			waiting++
+		}
+	}
+	if waiting <= maxLeaked {
+		return
+	}
+	s.Note("sockets", "%d are in CLOSE_WAIT: their clients have gone, and the server has not closed them", waiting)
+	s.Usually = "read(2) returned 0, or was not called until it did, and close(2) did not follow: CLOSE_WAIT lasts until the server closes its end"
 }
 
 // stallAndReset connects n clients that read nothing, until the server can write

@@ -19,8 +19,23 @@ func serveAnother(s *exam.Session, when string) error {
 		err = c.Ping(exam.NewcomerTimeout)
 	}
 	if err != nil {
-		return s.Fail("a new", "client %s: %v", when, exam.SilenceFor(err, exam.NewcomerTimeout))
+		s.Note("a new", "client %s: %v", when, exam.SilenceFor(err, exam.NewcomerTimeout))
+		if err == exam.ErrSilence {
+			s.ExplainSilence(c, false)
+		}
+		return exam.ErrFailed
 	}
+	return nil
+}
+
+// servesOne has one client answered, and closes it. It is what a check needs before it
+// asks what happens to others.
+func servesOne(s *exam.Session) error {
+	c, err := s.DialAndPing()
+	if err != nil {
+		return exam.NotPrepared(err)
+	}
+	s.CloseClient(c)
 	return nil
 }
 

@@ -35,12 +35,15 @@ const (
 )
 
 func diedOnSignal(s *exam.Session) error {
-	old, err := s.Dial(0)
+	old, err := s.DialAndPing()
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
-	for range stops {
+	for i := range stops {
 		if err := old.Ping(exam.ReplyTimeout); err != nil {
+			if i == 0 {
+				return exam.NotPrepared(err)
+			}
 			return err
 		}
 		s.AwaitSleep()
@@ -65,11 +68,11 @@ func diedOnSignal(s *exam.Session) error {
 func ignoresSIGTERM(s *exam.Session) error {
 	for range termClients {
 		if _, err := s.Dial(0); err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 	}
 	if err := s.Clients()[0].Ping(exam.ReplyTimeout); err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	begin := time.Now()
 	if err := s.Server.Signal(unix.SIGTERM); err != nil {
@@ -79,16 +82,39 @@ func ignoresSIGTERM(s *exam.Session) error {
 		s.Note("SIGTERM", "with %d clients connected: gone after %v", termClients, time.Since(begin).Round(time.Millisecond))
 		return nil
 	}
-	if _, parent := s.Server.Members(); parent != 0 && !exam.Alive(parent) {
-		s.Usually = "the process that got the signal has ended, and others keep its listening socket: it has to end them first"
-	}
+	explainSurvivor(s)
 	return s.Fail("SIGTERM", "with %d clients connected: still there after %v", termClients, exam.ExitTimeout)
+}
+
+// explainSurvivor says why SIGTERM has not ended the server.
+func explainSurvivor(s *exam.Session) {
+	pids, parent := s.Server.Members()
+	if parent != 0 && !exam.Alive(parent) {
+		s.Usually = "the process that got the signal has ended, and others keep its listening socket: it has to end them first"
+		return
+	}
+	if parent == 0 && len(pids) == 1 {
+		parent = pids[0]
+	}
+	signals, err := procfs.SignalsOf(parent)
+	switch {
+	case err != nil:
+	case signals.Ignored.Has(unix.SIGTERM):
+		s.Note("signals", "process %d ignores SIGTERM: SigIgn in /proc/%d/status", parent, parent)
+		s.Usually = "SIG_IGN for SIGTERM: leave it at its default, which ends the process"
+	case signals.Blocked.Has(unix.SIGTERM):
+		s.Note("signals", "process %d blocks SIGTERM: SigBlk in /proc/%d/status", parent, parent)
+		s.Usually = "SIGTERM is blocked, as for signalfd(2), and nothing reads it: the signalfd has to be on the interest list"
+	case signals.Caught.Has(unix.SIGTERM):
+		s.Note("signals", "process %d has a handler for SIGTERM: SigCgt in /proc/%d/status", parent, parent)
+		s.Usually = "the handler returns and the loop goes on: when epoll_wait(2) fails with EINTR, look at what the handler has set"
+	}
 }
 
 func portStuck(s *exam.Session) error {
 	c, err := s.DialAndPing()
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	old := s.Server
 	old.Stop()

@@ -18,6 +18,9 @@ const (
 )
 
 func crossedWires(s *exam.Session) error {
+	if err := servesOne(s); err != nil {
+		return err
+	}
 	if s.Dialogue.IsEcho() {
 		if err := stallTogether(s); err != nil {
 			return err
@@ -86,7 +89,7 @@ func stallTogether(s *exam.Session) error {
 	for i := range letters {
 		c, err := s.Dial(exam.TinyBuffer)
 		if err != nil {
-			return err
+			return exam.NotPrepared(err)
 		}
 		c.StallWith(letters[i], exam.BigMessage)
 		two = append(two, c)
