@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
 )
 
 // A grading is one call of Run.
@@ -172,7 +175,9 @@ func (s *Session) judge(c Check, err error) (Result, error) {
 	}
 	s.explain()
 	res := c.verdict(Fail, "", s.facts)
-	switch _, dead := s.Server.Died(); {
+	switch how, dead := s.Server.Died(); {
+	case dead && strings.Contains(how, unix.SIGPIPE.String()):
+		res.Usually = "SIGPIPE, which a write(2) to a connection that was reset causes: ignore it with signal(2), or use send(2) with MSG_NOSIGNAL; then EPIPE is the end of this client only"
 	case stop != nil:
 		res.Usually = cmp.Or(s.Usually, stop.reason)
 	case dead && !c.Kills && !c.Survival:

@@ -2,6 +2,7 @@ package exam
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -53,6 +54,27 @@ func (c *Client) hasUnread() bool {
 // without an inode in any other state is one that the server has closed.
 func unaccepted(end procfs.Socket) bool {
 	return end.Inode == 0 && slices.Contains([]procfs.State{procfs.TCPSynRecv, procfs.TCPEstablished, procfs.TCPCloseWait}, end.State)
+}
+
+// ReadArrived reads bytes that have arrived, and does not wait for more. It returns 0 if
+// there are none, and io.EOF at the end of the stream.
+func (c *Client) ReadArrived(p []byte) (n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	ctlErr := raw.Control(func(fd uintptr) { n, err = unix.Read(int(fd), p) })
+	switch {
+	case ctlErr != nil:
+		return 0, ctlErr
+	case err == unix.EAGAIN:
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // Window returns how many bytes the server's kernel has advertised room for. It

@@ -27,6 +27,9 @@ var says = map[string][]string{
 	"WRONG_BYTES ends-at-nul": {"a C string, which a NUL ends"},
 	"WRONG_BYTES utf8":        {"the bytes are decoded as text and encoded again"},
 
+	"UNBOUNDED_BUFFER reads-on": {"registered for EPOLLIN|EPOLLOUT", "EPOLLIN is requested although bytes are pending"},
+	"DIED_ON_RESET sigpipe":     {"SIGPIPE, which a write(2) to a connection that was reset causes"},
+
 	"ONE_AT_A_TIME step1-blocking":   {"sleeps in read(2) on another client's connection", "has no O_NONBLOCK"},
 	"SLOW_READER_BLOCKS blocking-fd": {"sleeps in write(2) on another client's connection", "has no O_NONBLOCK"},
 

@@ -137,7 +137,7 @@ var wrongServers = []struct {
 	{"NO_REPLY", "closes-early", exam.Echo, ""},
 	{"NO_REPLY", "oneshot", exam.LT, ""},
 
-	{"NO_REPLY", "waits-for-line", exam.Echo, "WRONG_BYTES"},
+	{"NO_REPLY", "waits-for-line", exam.Echo, "WRONG_BYTES STARVED"},
 	{"NO_REPLY", "edge-once", exam.ET, "LOST_BYTES STUCK_WRITER HALF_CLOSE_LOST EDGE_LOST FD_LEAK MANY_THREADS"},
 	{"WRONG_BYTES", "ends-at-nul", exam.LT, "STARVED"}, // whose bytes are NUL
 	{"WRONG_BYTES", "utf8", exam.LT, ""},
@@ -145,6 +145,8 @@ var wrongServers = []struct {
 	{"HALF_CLOSE_LOST", "never-closes", exam.ET, "FD_LEAK DEAF_AFTER_OUT_OF_FDS"},
 	{"HALF_CLOSE_LOST", "descriptor-kept", exam.Echo, "FD_LEAK DEAF_AFTER_OUT_OF_FDS"},
 	{"FD_LEAK", "never-closes", exam.ET, "HALF_CLOSE_LOST DEAF_AFTER_OUT_OF_FDS"},
+	{"UNBOUNDED_BUFFER", "reads-on", exam.LT, "HALF_CLOSE_LOST BUSY_LOOP"},
+	{"DIED_ON_RESET", "sigpipe", exam.LT, "FD_LEAK CROSSED_WIRES"},
 	{"ACCEPT_LOST", "accept-once", exam.ET, "DIED_ON_RESET DEAF_AFTER_OUT_OF_FDS FD_LEAK CROSSED_WIRES BUSY_LOOP STARVED"},
 	{"DIED_ON_RESET", "accept-once", exam.ET, "ACCEPT_LOST DEAF_AFTER_OUT_OF_FDS FD_LEAK CROSSED_WIRES BUSY_LOOP STARVED"},
 }

@@ -9,21 +9,23 @@ import (
 const answeredClients = 5 // clients that are answered once and are silent then
 
 // acceptedSockets connects a client that sends nothing and some that are answered
-// once, and finds the server's ends of the connections. withStalled adds a client
-// that did not read for a while, if the server can deal with it: EAGAIN may have
-// changed how that one is registered.
-func acceptedSockets(s *exam.Session, withStalled bool) ([]exam.Place, error) {
-	silent, err := s.Dial(0)
-	if err != nil {
+// once, and finds the server's ends of the connections that it has accepted. A server
+// that sleeps in read(2) on the silent one does not answer the others.
+func acceptedSockets(s *exam.Session) ([]exam.Place, error) {
+	clients, err := dialAll(s)
+	if len(clients) == 0 {
 		return nil, exam.NotPrepared(err)
 	}
-	clients := []*exam.Client{silent}
-	for range answeredClients {
-		c, err := s.DialAndPing()
-		if err != nil {
-			return nil, exam.NotPrepared(err)
-		}
-		clients = append(clients, c)
+	return placesOf(s, clients)
+}
+
+// registeredSockets is acceptedSockets for a server that answers. withStalled adds a
+// client that did not read for a while, if the server can deal with it: EAGAIN may have
+// changed how that one is registered.
+func registeredSockets(s *exam.Session, withStalled bool) ([]exam.Place, error) {
+	clients, err := dialAll(s)
+	if err != nil {
+		return nil, exam.NotPrepared(err)
 	}
 	if withStalled {
 		if c, err := s.DialRecovered(); err != nil {
@@ -32,6 +34,26 @@ func acceptedSockets(s *exam.Session, withStalled bool) ([]exam.Place, error) {
 			clients = append(clients, c)
 		}
 	}
+	return placesOf(s, clients)
+}
+
+func dialAll(s *exam.Session) ([]*exam.Client, error) {
+	silent, err := s.Dial(0)
+	if err != nil {
+		return nil, err
+	}
+	clients := []*exam.Client{silent}
+	for range answeredClients {
+		c, err := s.DialAndPing()
+		if err != nil {
+			return clients, err
+		}
+		clients = append(clients, c)
+	}
+	return clients, nil
+}
+
+func placesOf(s *exam.Session, clients []*exam.Client) ([]exam.Place, error) {
 	// The answer may come before the server calls epoll_ctl(2). When the server
 	// sleeps, it has called it.
 	s.AwaitThreads(exam.Sleeping, exam.ReplyTimeout)

@@ -42,7 +42,7 @@ var EpolloutAlwaysArmed = exam.Check{
 }
 
 func blockingFD(s *exam.Session) error {
-	found, err := acceptedSockets(s, false)
+	found, err := acceptedSockets(s)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func listenerNonblock(s *exam.Session) bool {
 }
 
 func notEpoll(s *exam.Session) error {
-	found, err := acceptedSockets(s, false)
+	found, err := registeredSockets(s, false)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func notEpoll(s *exam.Session) error {
 // trigger fails if a client is registered the other way. A client that is not
 // registered at all is reported by NOT_EPOLL.
 func trigger(s *exam.Session, edge bool) error {
-	found, err := acceptedSockets(s, true)
+	found, err := registeredSockets(s, true)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func notLevel(s *exam.Session) error { return trigger(s, false) }
 func notEdge(s *exam.Session) error { return trigger(s, true) }
 
 func epolloutArmed(s *exam.Session) error {
-	found, err := acceptedSockets(s, true)
+	found, err := registeredSockets(s, true)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"epoll-step-by-step/internal/exam"
@@ -185,11 +184,5 @@ func diedOnReset(s *exam.Session) error {
 		c.Reset()
 	}
 	s.Note("sent", "%d RSTs: at once, with unread data, with data under way", resetClients)
-	err := serveAnother(s, "afterwards")
-	if err != nil {
-		if how, _ := s.Server.AwaitDeath(); strings.Contains(how, "broken pipe") {
-			s.Usually = "SIGPIPE, which a write(2) to a connection that was reset causes: ignore it with signal(2), or use send(2) with MSG_NOSIGNAL, and treat EPIPE as the end of this client"
-		}
-	}
-	return err
+	return serveAnother(s, "afterwards")
 }

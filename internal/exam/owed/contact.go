@@ -84,27 +84,29 @@ func exchange(s *exam.Session, c *exam.Client, message string, d time.Duration) 
 		return nil, exam.PlainError(err)
 	}
 	buf := make([]byte, 64<<10)
-	for len(got) < len(message) || !settled(s, c) {
+	for len(got) < len(message) {
 		n, err := c.ReadWithin(buf, d)
 		got = append(got, buf[:n]...)
-		if err != nil && len(got) < len(message) {
+		if err != nil {
 			return got, err
 		}
-		if err != nil || len(got) > len(buf) {
-			return got, nil
+	}
+	for len(got) < mostNudges {
+		settle(s, c)
+		n, _ := c.ReadArrived(buf)
+		if n == 0 {
+			break
 		}
+		got = append(got, buf[:n]...)
 	}
 	return got, nil
 }
 
-// settled reports whether the server has read all that c sent, sleeps, and has no bytes
-// under way: then no further answer will come. A server that never sleeps counts as
-// settled after a moment.
-func settled(s *exam.Session, c *exam.Client) bool {
+// settle waits until the server has read all that c sent and sleeps: then no further
+// answer will come. For a server that never sleeps, it waits for a moment.
+func settle(s *exam.Session, c *exam.Client) {
 	s.AwaitRead(c, exam.StallTime)
 	s.AwaitSleep()
-	queued, err := c.AnswersQueued()
-	return err != nil || queued == 0
 }
 
 const mostNudges = 64 << 10 // bytes that are sent to a server that waits for more
@@ -148,17 +150,16 @@ func nudge(s *exam.Session, c *exam.Client, message string) (got int, err error)
 		return 0, exam.PlainError(err)
 	}
 	buf := make([]byte, 64<<10)
-	for {
-		done := settled(s, c)
-		n, err := c.ReadWithin(buf, exam.StallTime)
-		got += n
-		switch {
-		case err == exam.ErrSilence && done, got > 2*mostNudges:
-			return got, nil
-		case err != nil && err != exam.ErrSilence && got == 0:
-			return got, exam.ReadProblem(err, exam.StallTime)
-		case err != nil && err != exam.ErrSilence:
-			return got, nil
+	for got < 2*mostNudges {
+		settle(s, c)
+		n, err := c.ReadArrived(buf)
+		if err != nil && got == 0 {
+			return 0, exam.ReadProblem(err, exam.StallTime)
 		}
+		if n == 0 {
+			break
+		}
+		got += n
 	}
+	return got, nil
 }

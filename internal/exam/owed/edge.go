@@ -27,7 +27,7 @@ func edgeLost(s *exam.Session) error {
 		before := c.Got
 		if err := c.Ask(exam.EdgeSize, exam.SilenceTimeout); err != nil {
 			due := c.Owed() + c.Got - before
-			if end, _, _ := c.ServerEnd(); end.RxQueue == 0 {
+			if end, _, _ := c.ServerEnd(); err != exam.ErrSilence || end.RxQueue == 0 {
 				return exam.NotPrepared(fmt.Errorf("of %d bytes, it got %w", exam.EdgeSize, c.Outcome(before, due, err)))
 			}
 			s.Note("sent", "%d bytes, and nothing after them", exam.EdgeSize)

@@ -39,10 +39,10 @@ func main() {
 			continue
 		}
 		f, err := c.(*net.TCPConn).File()
-		if err != nil {
-			log.Fatal(err)
-		}
 		c.Close()
+		if err != nil {
+			continue // out of descriptors
+		}
 		kept = append(kept, f)
 		if err := unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(int(f.Fd())), nil, 0); err != nil {
 			log.Fatal(err)
