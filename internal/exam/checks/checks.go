@@ -67,18 +67,18 @@ var All = withCauses([]exam.Check{
 // first of them that has failed does. The report begins with such a check.
 var followsFrom = map[string][]string{
 	"WRONG_BYTES":           {"NO_REPLY"},
-	"LOST_BYTES":            {"NO_REPLY"},
-	"STUCK_WRITER":          {"LOST_BYTES", "NO_REPLY"},
+	"LOST_BYTES":            {"NO_REPLY", "ONE_REPLY_PER_READ"},
+	"STUCK_WRITER":          {"ONE_REPLY_PER_READ", "LOST_BYTES", "NO_REPLY"},
 	"SLOW_READER_BLOCKS":    {"BLOCKING_FD", "ONE_AT_A_TIME"},
-	"HALF_CLOSE_LOST":       {"LOST_BYTES", "NO_REPLY"},
+	"HALF_CLOSE_LOST":       {"ONE_REPLY_PER_READ", "LOST_BYTES", "NO_REPLY"},
 	"DEAF_AFTER_OUT_OF_FDS": {"ACCEPT_LOST", "DIED_OUT_OF_FDS", "FD_LEAK", "ONE_AT_A_TIME"},
 	"BUSY_LOOP":             {"EPOLLOUT_ALWAYS_ARMED"},
-	"STARVED":               {"ONE_AT_A_TIME"},
+	"STARVED":               {"ONE_AT_A_TIME", "ONE_REPLY_PER_READ"},
 	"ACCEPT_LOST":           {"ONE_AT_A_TIME"},
 	"FD_LEAK":               {"DIED_ON_RESET", "HALF_CLOSE_LOST", "LOST_BYTES"},
 	"CROSSED_WIRES":         {"DIED_ON_RESET"},
-	"EDGE_LOST":             {"LOST_BYTES", "NO_REPLY"},
-	"MANY_THREADS":          {"NO_REPLY", "LOST_BYTES"}, // which cannot be run then
+	"EDGE_LOST":             {"ONE_REPLY_PER_READ", "LOST_BYTES", "NO_REPLY"},
+	"MANY_THREADS":          {"ONE_REPLY_PER_READ", "NO_REPLY", "LOST_BYTES"}, // which cannot be run then
 }
 
 func withCauses(all []exam.Check) []exam.Check {

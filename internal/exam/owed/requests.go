@@ -69,17 +69,18 @@ const (
 func oneReplyPerRead(s *exam.Session) error {
 	c, err := s.Dial(0)
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	size := s.Dialogue.MessageSize()
 	for _, n := range []int{1, together, manyTogether} {
 		before := c.Got
 		if err := c.Ask(n*size, exam.ReplyTimeout); err != nil {
 			what := exam.Plural(n, "request", "requests")
-			if n == together {
-				what += " in one write(2): " + strings.TrimSuffix(strings.Repeat(s.Dialogue.Message()+" ", n), " ")
-			} else if n > 1 {
+			if n > 1 {
 				what += " in one write(2)"
+			}
+			if n == together {
+				what += strings.Replace(strings.Repeat(" "+s.Dialogue.Message(), n), " ", ": ", 1)
 			}
 			s.Note("sent", "%s", what)
 			return s.Fail("got back", "%v", c.Outcome(before, c.Owed()+c.Got-before, exam.SilenceFor(err, exam.ReplyTimeout)))
