@@ -35,8 +35,8 @@ const (
 
 // LearnDialogue returns a dialogue whose reply the examiner has to learn from the server
 // before the first check.
-func LearnDialogue(request string) (*Dialogue, error) {
-	d, err := NewUnknownDialogue(request, request, func([]byte) (int, error) { return 0, nil })
+func LearnDialogue(name, request string) (*Dialogue, error) {
+	d, err := NewUnknownDialogue(name, request, func([]byte) (int, error) { return 0, nil })
 	if err == nil {
 		d.learn = true
 	}

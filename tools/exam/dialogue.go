@@ -76,7 +76,7 @@ func (d *dialogueFlags) dialogue() (*exam.Dialogue, error) {
 		}
 	}
 	if ending == nil {
-		return exam.LearnDialogue(ask)
+		return exam.LearnDialogue(d.ask, ask)
 	}
 	return exam.NewUnknownDialogue(d.ask, ask, ending)
 }
