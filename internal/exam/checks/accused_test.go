@@ -15,7 +15,7 @@ import (
 // ask their question: they could not be run.
 func TestAccusesNobodyElse(t *testing.T) {
 	t.Parallel()
-	shop := newWorkshop(t)
+	shop := newWorkshop(t, "accused")
 	server := shop.order(t, "upper-case")
 	if err := shop.build(); err != nil {
 		t.Fatal(err)

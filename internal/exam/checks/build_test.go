@@ -23,10 +23,11 @@ type workshop struct {
 	build   func() error
 }
 
-func newWorkshop(t *testing.T) *workshop {
+// newWorkshop returns a workshop with a folder of its own in bin.
+func newWorkshop(t *testing.T, folder string) *workshop {
 	// In bin, programs survive until the next run, and the go command links only
 	// those that have changed.
-	bin := filepath.Join(examtest.Root(t), "bin", "wrong")
+	bin := filepath.Join(examtest.Root(t), "bin", folder)
 	w := &workshop{root: examtest.Root(t), bin: bin, sources: filepath.Join(bin, "_sources"), replace: make(map[string]string)}
 	if err := os.MkdirAll(w.sources, 0o755); err != nil {
 		t.Fatal(err)

@@ -180,7 +180,7 @@ func TestEveryCheckHasAWrongServer(t *testing.T) {
 
 func TestWrongServers(t *testing.T) {
 	t.Parallel()
-	shop := newWorkshop(t)
+	shop := newWorkshop(t, "wrong")
 	shown := make(map[string]bool) // IDs of checks
 	leftOut := 0
 	for i, w := range wrongServers {

@@ -118,7 +118,7 @@ func explainWait(s *exam.Session, c *exam.Client, n int) bool {
 		return false
 	}
 	more := "\r\n" // enough for a server that waits for a line
-	for added := 0; added < mostNudges; more = strings.Repeat("\n", n+added) {
+	for added := 0; added < mostNudges; more = strings.Repeat("\n", 3*(n+added)) {
 		added += len(more)
 		got, err := nudge(s, c, more)
 		switch {

@@ -28,13 +28,14 @@ func serveAnother(s *exam.Session, when string) error {
 	return nil
 }
 
-// servesOne has one client answered, and closes it. It is what a check needs before it
-// asks what happens to others.
+// servesOne has one client answered, which leaves with a RST. It is what a check needs
+// before it asks what happens to others.
 func servesOne(s *exam.Session) error {
 	c, err := s.DialAndPing()
 	if err != nil {
 		return exam.NotPrepared(err)
 	}
+	c.Reset()
 	s.CloseClient(c)
 	return nil
 }
