@@ -130,8 +130,8 @@ func compete(s *exam.Session, flood *exam.Client, r rival) error {
 		s.Usually = "the loop serves the clients that it knows to be ready until none of them is, and does not ask for others meanwhile"
 	}
 	s.Note("sent", "%d KiB by one client and %s by %s; the server was stopped until all of it was in the kernel's queues", queuedBytes>>10, s.Dialogue.Message(), r.name)
-	s.Note("read", "%d KiB of the first client before the server turned to the other; it was seen to read more than %d KiB in %d of %d rounds, and to turn to the other while the first had more in %d",
-		most>>10, maxShare>>10, unfair, rounds, fair)
+	s.Note("read", "%d KiB of the first client before the server turned to the other: too many in %d rounds, a fair share in %d",
+		most>>10, unfair, fair)
 	return s.Fail("want", "at most %d KiB", maxShare>>10)
 }
 
