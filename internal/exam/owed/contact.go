@@ -52,6 +52,9 @@ func firstContact(s *exam.Session, c *exam.Client) error {
 	return nil
 }
 
+// speakHint says how to grade a server that is no echo server.
+const speakHint = "give what it speaks with -speaks (make: SPEAKS=redis), or a request and its reply with -ask and -reply (ASK=, REPLY=)"
+
 // stop ends the grading because of the flaw.
 func (f *flaw) stop(s *exam.Session, c *exam.Client, got []byte, err error) error {
 	saw := f.saw
@@ -63,6 +66,7 @@ func (f *flaw) stop(s *exam.Session, c *exam.Client, got []byte, err error) erro
 		s.Note("then", "%v", exam.ReadProblem(err, exam.ReplyTimeout))
 	}
 	if f.name == otherBytes {
+		s.Usually = "the server answers requests of another kind: " + speakHint
 		return exam.StopExam(exam.StatusNotEcho, "this is not an echo server: other bytes come back than were sent")
 	}
 	s.Usually = f.usually

@@ -51,7 +51,8 @@ func notTheReply(s *exam.Session, c *exam.Client, err error) error {
 	} else {
 		s.Note("saw", "%v", err)
 	}
-	return exam.StopExam(exam.StatusWrongAnswer, "this is not the reply that is due: see -speaks, -ask and -reply")
+	s.Usually = "the server was made for another request, or its reply differs in a byte, such as a line end: " + speakHint
+	return exam.StopExam(exam.StatusWrongAnswer, "this is not the reply that is due")
 }
 
 var OneReplyPerRead = exam.Check{

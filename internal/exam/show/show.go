@@ -102,7 +102,7 @@ func (st Style) Summary(r *exam.Report) string {
 	if r.Status == exam.StatusHang || r.Status == exam.StatusNotEcho || r.Status == exam.StatusWrongAnswer {
 		text := r.Problem
 		if n := r.Count(exam.Skip); n > 0 {
-			text += fmt.Sprintf("; the other %s not run", exam.Plural(n, "check was", "checks were"))
+			text += "; the other " + strings.TrimPrefix(exam.Plural(n, "check was", "checks were"), "1 ") + " not run"
 		}
 		st.wrap(&b, "", 0, text)
 		return strings.TrimSuffix(b.String(), "\n")
