@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"epoll-step-by-step/internal/exam"
 )
 
 // A flaw is a way in which an answer differs from the message.
@@ -121,7 +123,7 @@ func difference(sent, got string) string {
 	case got == "":
 		return fmt.Sprintf("none of %d bytes, which begin with %s", len(sent), quote(sent))
 	case len(sent) <= maxQuoted:
-		return quote(got)
+		return exam.Quote([]byte(got))
 	}
 	at := 0
 	for at < len(got) && got[at] == sent[at] {
