@@ -136,9 +136,9 @@ const maxQuoted = 48 // bytes of a message that are quoted
 
 func quote(text string) string {
 	if len(text) > maxQuoted {
-		return fmt.Sprintf("%q …", text[:8])
+		return fmt.Sprintf("%+q …", text[:8])
 	}
-	return fmt.Sprintf("%q", text)
+	return fmt.Sprintf("%+q", text)
 }
 
 func shorter(sent, got string) bool { return len(got) < len(sent) && strings.HasPrefix(sent, got) }
