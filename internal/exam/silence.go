@@ -61,10 +61,6 @@ func (s *Session) whySilent(c *Client, stalled bool) string {
 			"Or one read(2) for each edge: EPOLLET reports unread bytes only once"
 	case end.RxQueue > 0 && p.Mask&unix.EPOLLET != 0:
 		return "one read(2) for each edge: EPOLLET reports the bytes only once, so those that it leaves wait until more arrive. Call read(2) until EAGAIN"
-	case end.RxQueue == 0 && stalled && p.Mask&unix.EPOLLOUT == 0:
-		return "the bytes were read and not sent, and EPOLLOUT is not requested: after EAGAIN or a short write(2), the rest was dropped, or no event comes for it"
-	case end.RxQueue == 0 && stalled && p.Mask&unix.EPOLLET != 0:
-		return "the bytes were read and not sent: after EAGAIN or a short write(2), the rest was dropped, or the one edge of EPOLLOUT was not used"
 	}
 	return ""
 }
@@ -107,11 +103,9 @@ func (s *Session) whyUnaccepted() string {
 	}
 	switch {
 	case !p.Registered():
-		return "the listener is on no interest list, so nothing reports the clients in its queue"
-	case p.Mask&unix.EPOLLONESHOT != 0 && p.Mask&^flagBits == 0:
-		return "EPOLLONESHOT disables the listener's registration after one event: EPOLL_CTL_MOD has to arm it again, and did not"
+		return ""
 	case p.Mask&unix.EPOLLIN == 0:
-		return "EPOLLIN is not requested for the listener, so nothing reports the clients in its queue"
+		return "EPOLLIN is not requested for the listener, or EPOLLONESHOT has used it up: nothing reports the clients in its queue"
 	case p.Mask&unix.EPOLLET != 0:
 		return "too few accept(2) for one edge: EPOLLET reports the clients in the listener's queue only once. Call accept(2) until EAGAIN"
 	}

@@ -21,6 +21,8 @@ var says = map[string][]string{
 	"NO_REPLY closes-early":   {"close(2) follows the first answer"},
 	"NO_REPLY waits-for-line": {`"abc", without a line end`, "a line end: ", "TCP has no lines"},
 	"NO_REPLY oneshot":        {"is registered for EPOLLONESHOT", "EPOLL_CTL_MOD has to arm it again"},
+	"NO_REPLY not-registered": {"is on no interest list", "EPOLL_CTL_ADD failed or was not called"},
+	"NO_REPLY no-epollin":     {"is registered for 0", "EPOLLIN is not requested"},
 	"NO_REPLY edge-once":      {"2048 of 4096 bytes, then silence", "EPOLLIN|EPOLLOUT|EPOLLRDHUP|EPOLLET", "one read(2) for each edge"},
 
 	"WRONG_BYTES wrong-bytes": {"line ends are changed"},
@@ -31,6 +33,7 @@ var says = map[string][]string{
 	"DIED_ON_RESET sigpipe":     {"SIGPIPE, which a write(2) to a connection that was reset causes"},
 
 	"ONE_AT_A_TIME step1-blocking":   {"sleeps in read(2) on another client's connection", "has no O_NONBLOCK"},
+	"ONE_AT_A_TIME listener-paused":  {"the listener, fd", "in its queue: 1 client", "EPOLLIN is not requested for the listener"},
 	"SLOW_READER_BLOCKS blocking-fd": {"sleeps in write(2) on another client's connection", "has no O_NONBLOCK"},
 
 	"HALF_CLOSE_LOST half-close-lost": {"registered for EPOLLIN|EPOLLRDHUP", "EPOLLRDHUP"},

@@ -136,6 +136,8 @@ var wrongServers = []struct {
 	{"NO_REPLY", "upper-case", exam.Echo, ""},
 	{"NO_REPLY", "closes-early", exam.Echo, ""},
 	{"NO_REPLY", "oneshot", exam.LT, ""},
+	{"NO_REPLY", "not-registered", exam.LT, ""},
+	{"NO_REPLY", "no-epollin", exam.LT, ""},
 
 	{"NO_REPLY", "waits-for-line", exam.Echo, "WRONG_BYTES STARVED"},
 	{"NO_REPLY", "edge-once", exam.ET, "LOST_BYTES STUCK_WRITER HALF_CLOSE_LOST EDGE_LOST FD_LEAK MANY_THREADS"},
@@ -145,6 +147,7 @@ var wrongServers = []struct {
 	{"HALF_CLOSE_LOST", "never-closes", exam.ET, "FD_LEAK DEAF_AFTER_OUT_OF_FDS"},
 	{"HALF_CLOSE_LOST", "descriptor-kept", exam.Echo, "FD_LEAK DEAF_AFTER_OUT_OF_FDS"},
 	{"FD_LEAK", "never-closes", exam.ET, "HALF_CLOSE_LOST DEAF_AFTER_OUT_OF_FDS"},
+	{"ONE_AT_A_TIME", "listener-paused", exam.Echo, "SLOW_READER_BLOCKS HALF_CLOSE_LOST DIED_ON_RESET DIED_OUT_OF_FDS SPINS_OUT_OF_FDS DEAF_AFTER_OUT_OF_FDS BUSY_LOOP STARVED ACCEPT_LOST DIED_ON_SIGNAL FD_LEAK CROSSED_WIRES EDGE_LOST"},
 	{"UNBOUNDED_BUFFER", "reads-on", exam.LT, "HALF_CLOSE_LOST BUSY_LOOP"},
 	{"DIED_ON_RESET", "sigpipe", exam.LT, "FD_LEAK CROSSED_WIRES"},
 	{"ACCEPT_LOST", "accept-once", exam.ET, "DIED_ON_RESET DEAF_AFTER_OUT_OF_FDS FD_LEAK CROSSED_WIRES BUSY_LOOP STARVED"},
