@@ -35,8 +35,11 @@ func NotPrepared(err error) error {
 	if err == nil || errors.As(err, &skipped) || errors.As(err, &cannot) || errors.As(err, &stop) {
 		return err
 	}
-	if err == ErrFailed {
+	switch err {
+	case ErrFailed:
 		return &cannotRun{"a client that it needs first was not served as the checks above expect"}
+	case ErrSilence:
+		return &cannotRun{"a client that it needs first got no answer"}
 	}
 	return &cannotRun{"a client that it needs first was not served: " + err.Error()}
 }

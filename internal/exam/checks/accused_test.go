@@ -16,7 +16,7 @@ import (
 func TestAccusesNobodyElse(t *testing.T) {
 	t.Parallel()
 	shop := newWorkshop(t, "accused")
-	server := shop.order(t, "upper-case")
+	server := shop.order(t, "prefix")
 	if err := shop.build(); err != nil {
 		t.Fatal(err)
 	}
