@@ -1,6 +1,7 @@
 package exam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ func (s *Session) DialContext(ctx context.Context, rcvbuf int) (*Client, error) 
 		}
 		return nil, fmt.Errorf("a client could not connect: %w", PlainError(err))
 	}
-	c := &Client{TCPConn: nc.(*net.TCPConn), id: lastID.Add(1), dialogue: s.Dialogue, asleep: s.Asleep, delayed: s.delayed}
+	c := &Client{TCPConn: nc.(*net.TCPConn), id: lastID.Add(1), dialogue: cmp.Or(s.Dialogue, EchoDialogue), asleep: s.Asleep, delayed: s.delayed}
 	s.mu.Lock()
 	s.clients = append(s.clients, c)
 	s.mu.Unlock()

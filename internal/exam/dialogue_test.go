@@ -95,7 +95,7 @@ func TestEndings(t *testing.T) {
 		fails  string // part of the error
 	}{
 		{"until", EndsWith("\r\n"), "a\nb\r\n", "c\r\n", ""},
-		{"after", EndsAfter(3), "abc", "def", ""},
+		{"after", EndsAfter(len("abc")), "abc", "def", ""},
 		{"like", like(`\d+ bottles\n`, nil), "99 bottles\n", "98 bottles\n", ""},
 		{"like and until", like(`time: \d+`, EndsWith("\n")), "", "", "which does not match"},
 		{"like and until", like(`time: \d+\n`, EndsWith("\n")), "time: 12\n", "time: 13\n", ""},

@@ -77,6 +77,12 @@ func (c *Client) ReadArrived(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// Unaccepted reports whether the connection still waits for the server's accept(2).
+func (c *Client) Unaccepted() bool {
+	end, found, err := c.ServerEnd()
+	return err == nil && found && unaccepted(end)
+}
+
 // Window returns how many bytes the server's kernel has advertised room for. It
 // returns 0 before Linux 5.4, which does not report that.
 func (c *Client) Window() int { return int(c.tcpInfo().Snd_wnd) }
