@@ -27,7 +27,7 @@ func TestAccusesNobodyElse(t *testing.T) {
 	}
 	asked := slices.DeleteFunc(all, func(c exam.Check) bool {
 		// NO_REPLY ends the grading, and BUSY_LOOP needs no answers.
-		return slices.Contains(strings.Fields("NO_REPLY BUSY_LOOP DIED_OUT_OF_FDS SPINS_OUT_OF_FDS DEAF_AFTER_OUT_OF_FDS STARVED"), c.ID)
+		return slices.Contains(strings.Fields("NO_REPLY BUSY_LOOP"), c.ID)
 	})
 	report, err := exam.Run(t.Context(), exam.Options{Command: server, As: exam.LT, Checks: asked})
 	if err != nil {

@@ -54,7 +54,7 @@ var DeafAfterOutOfFDs = exam.Check{
 // client, which is being served, and the CPU share that the server wanted before.
 func runOut(s *exam.Session) (first *exam.Client, before float64, err error) {
 	if first, err = s.DialAndPing(); err != nil {
-		return nil, 0, err
+		return nil, 0, exam.NotPrepared(err)
 	}
 	before = s.SustainedCPU(calmWatch)
 	var wg exam.WaitGroup

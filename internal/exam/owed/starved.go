@@ -60,7 +60,7 @@ func starved(s *exam.Session) error {
 	}
 	older, err := s.DialAndPing()
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	// A server that waits for each client in turn may answer the second one once.
 	second, err := s.DialAndPing()
@@ -73,7 +73,7 @@ func starved(s *exam.Session) error {
 	}
 	flood, err := s.DialRecovered() // now the kernel has made its queues large
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	if flood == nil {
 		return exam.SkipCheck("a client that sends megabytes does not get all of them back: see LOST_BYTES")
@@ -81,7 +81,7 @@ func starved(s *exam.Session) error {
 	dontPace(flood)
 	younger, err := s.DialAndPing()
 	if err != nil {
-		return err
+		return exam.NotPrepared(err)
 	}
 	for _, r := range []rival{
 		{"a client that had connected earlier", older, false},
