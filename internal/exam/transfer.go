@@ -11,7 +11,11 @@ func (s *Session) Transfer(c *Client, n int, pace func()) error {
 		s.Note("sent", "%d bytes without reading, then: %v", offered, err)
 		return ErrFailed
 	}
-	s.Note("sent", "%d bytes without reading, then read and sent the rest of %d", offered, c.dialogue.Asking(n))
+	if !c.dialogue.echo {
+		// Millions of short replies take long, and twice what filled the queues is enough.
+		end = min(end, c.dialogue.whole(c.Sent+max(offered, atLeastThen)))
+	}
+	s.Note("sent", "%d bytes without reading, then read and sent the rest of %d", offered, end-c.Sent+offered)
 	rest := make(chan error, 1)
 	go func() {
 		var err error
@@ -34,6 +38,8 @@ func (s *Session) Transfer(c *Client, n int, pace func()) error {
 	}
 	return <-rest
 }
+
+const atLeastThen = 1 << 20 // bytes of requests that are sent in addition
 
 const slowReads = 200 // with a pause of 1 ms
 

@@ -119,6 +119,7 @@ func spinsOutOfFDs(s *exam.Session) error {
 }
 
 func deafAfterOutOfFDs(s *exam.Session) error {
+	calm := s.Server.Descriptors()
 	first, _, err := runOut(s)
 	if err != nil {
 		return err
@@ -132,6 +133,7 @@ func deafAfterOutOfFDs(s *exam.Session) error {
 	for _, c := range s.Clients() {
 		c.Close()
 	}
+	s.Await(exam.ReplyTimeout, func() bool { return s.Server.Descriptors() <= calm+maxLeaked }) // FD_LEAK reports more
 	return serveAnother(s, "when all others had gone")
 }
 
