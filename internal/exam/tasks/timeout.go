@@ -23,7 +23,7 @@ const (
 	sleepTries   = 3
 	minCrowd     = 2000 // clients: a look at fewer costs less than a message, and proves nothing
 	minBatches   = 3    // measurements of a message: fewer may all be a busy machine's
-	costTries    = 2    // crowds with which a message must cost too much, or could not be measured
+	costTries    = 4    // crowds with which a message must cost too much, or could not be measured: on a busy machine its caches are cold
 )
 
 var NeverTimesOut = exam.Check{
