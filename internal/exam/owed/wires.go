@@ -58,7 +58,7 @@ func crossedWires(s *exam.Session) error {
 			c.CloseWrite()
 			if err := c.AwaitEOF(exam.StallTime); err != nil && err != exam.ErrSilence {
 				s.Note("sent", "%s from a new client, just after others had left with data under way", s.Dialogue.Message())
-				return s.Fail("got back", "what is due, and then: %v", err)
+				return s.Fail("got back", "the reply, and then: %v", err)
 			}
 			c.Reset()
 		}
