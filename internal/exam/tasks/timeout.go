@@ -2,9 +2,11 @@ package tasks
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"epoll-step-by-step/internal/exam"
+	"epoll-step-by-step/internal/procfs"
 )
 
 // NEVER_TIMES_OUT is for an echo server that closes a client when no byte has come from
@@ -22,8 +24,9 @@ const (
 	quietTime    = time.Second
 	sleepTries   = 3
 	minCrowd     = 2000 // clients: a look at fewer costs less than a message, and proves nothing
-	minBatches   = 3    // measurements of a message: fewer may all be a busy machine's
-	costTries    = 4    // crowds with which a message must cost too much, or could not be measured: on a busy machine its caches are cold
+	maxMessages  = 300  // whose CPU time is measured: with a crowd, as many as come before its clients are due
+	minMessages  = 50   // or the result counts for nothing: fewer may all be a busy machine's
+	costTries    = 4    // crowds with which a message must cost too much, or could not be measured
 )
 
 var NeverTimesOut = exam.Check{
@@ -163,49 +166,62 @@ func awaitDescriptors(s *exam.Session, n int) {
 	}
 }
 
-// messageCost returns the CPU time that the server spends on a message of a new client.
-// It measures the busiest thread, because a runtime's other threads have work of their
-// own, and returns the least of several measurements, because other activity only adds
-// to it. It stops when there returns false, and the last measurement does not count; with
-// fewer than minBatches, the result is math.MaxInt64. It also returns the thread that was
-// woken most often: the one that serves.
+// messageCost returns the CPU time that the server spends on a message of a new client:
+// the least that any single message costs. Interrupts, a runtime's collector and cold
+// caches add to one message or another, even to most of them, but only what the server
+// does for each message is part of all. The time is that of the busiest thread, because a
+// runtime's other threads have work of their own. It stops when there returns false, and
+// the last message does not count; with fewer than minMessages, the result is
+// math.MaxInt64. It also returns the thread that was woken most often: the one that
+// serves.
 func messageCost(s *exam.Session, there func() bool) (thread int, least time.Duration, err error) {
 	c, err := s.DialAndPing()
 	if err != nil {
 		return 0, 0, err
 	}
 	defer s.CloseClient(c)
-	const batches, messages = 20, 30
-	first := s.Server.Threads()
+	first := threadsAtRest(s)
+	before := first
 	least = math.MaxInt64
-	for batch := range batches {
-		s.AwaitSleep()
-		before := s.Server.Threads()
-		for range messages {
-			if err := c.Ping(exam.SilenceTimeout); err != nil {
-				return 0, 0, err
-			}
+	for message := range maxMessages {
+		if err := c.Ping(exam.SilenceTimeout); err != nil {
+			return 0, 0, err
 		}
-		s.AwaitSleep()
-		spent := time.Duration(0)
-		for tid, t := range s.Server.Threads() {
-			spent = max(spent, t.CPU-before[tid].CPU)
-		}
+		after := threadsAtRest(s)
 		if there != nil && !there() {
-			if batch < minBatches {
+			if message < minMessages {
 				least = math.MaxInt64
 			}
 			break
 		}
-		least = min(least, spent/messages)
+		spent := time.Duration(0)
+		for tid, t := range after {
+			spent = max(spent, t.CPU-before[tid].CPU)
+		}
+		least, before = min(least, spent), after
 	}
 	woken := uint64(0)
-	for tid, t := range s.Server.Threads() {
+	for tid, t := range before {
 		if n := t.Voluntary - first[tid].Voluntary; n > woken {
 			thread, woken = tid, n
 		}
 	}
 	return thread, least, nil
+}
+
+// threadsAtRest waits until all threads sleep and have left the CPU, but not long: some
+// servers never sleep. It returns the threads. Before a thread has left the CPU, its time
+// there lacks all that it has done since it was woken.
+func threadsAtRest(s *exam.Session) map[int]procfs.Thread {
+	for deadline := time.Now().Add(exam.StallTime); ; time.Sleep(time.Millisecond) {
+		threads, atRest := s.Server.Threads(), true
+		for _, t := range threads {
+			atRest = atRest && t.Syscall.State != procfs.SyscallRunning && strings.ContainsRune(exam.Sleeping, rune(t.State))
+		}
+		if atRest || time.Now().After(deadline) {
+			return threads
+		}
+	}
 }
 
 // expectSleep fails if the server does not sleep for a while in which no client is due.
