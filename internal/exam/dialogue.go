@@ -122,14 +122,14 @@ func (d *Dialogue) one() []byte {
 // MessageSize returns the bytes of a short message.
 func (d *Dialogue) MessageSize() int { return d.message * d.request.size }
 
-const quotedBytes = 48 // of a request or a reply in an explanation
+const QuotedBytes = 48 // of a message or an answer in an explanation: of a longer one, the beginning is quoted
 
 // Quote returns bytes as a Go string, of which a long one is cut.
 func Quote(p []byte) string {
-	if len(p) <= quotedBytes {
+	if len(p) <= QuotedBytes {
 		return strconv.Quote(string(p))
 	}
-	return fmt.Sprintf("%q … (%d bytes)", p[:quotedBytes], len(p))
+	return fmt.Sprintf("%q … (%d bytes)", p[:QuotedBytes], len(p))
 }
 
 // progress describes how many of n units have come: "12 of 16 bytes", "1 of 3 replies".

@@ -116,13 +116,13 @@ func difference(sent, got string) string {
 		return fmt.Sprintf("%d bytes for %d, the last %d of them NUL", len(got), len(sent), len(extra))
 	case begins:
 		return fmt.Sprintf("%d bytes for %d: behind the message, %s", len(got), len(sent), quote(extra))
-	case got != "" && strings.HasPrefix(sent, got) && len(sent) <= maxQuoted:
+	case got != "" && strings.HasPrefix(sent, got) && len(sent) <= exam.QuotedBytes:
 		return fmt.Sprintf("%d of %d bytes: %s without %s", len(got), len(sent), quote(got), quote(sent[len(got):]))
 	case got != "" && strings.HasPrefix(sent, got):
 		return fmt.Sprintf("%d of %d bytes, and not those from %s on", len(got), len(sent), quote(sent[len(got):]))
 	case got == "":
 		return fmt.Sprintf("none of %d bytes, which begin with %s", len(sent), quote(sent))
-	case len(sent) <= maxQuoted:
+	case len(sent) <= exam.QuotedBytes:
 		return exam.Quote([]byte(got))
 	}
 	at := 0
@@ -132,10 +132,9 @@ func difference(sent, got string) string {
 	return fmt.Sprintf("%d bytes for %d: at byte %d, %s instead of %s", len(got), len(sent), at, quote(got[at:]), quote(sent[at:]))
 }
 
-const maxQuoted = 48 // bytes of a message that are quoted
-
+// quote quotes all bytes of a text, or the first few of a long one, as ASCII.
 func quote(text string) string {
-	if len(text) > maxQuoted {
+	if len(text) > exam.QuotedBytes {
 		return fmt.Sprintf("%+q …", text[:8])
 	}
 	return fmt.Sprintf("%+q", text)
