@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +23,8 @@ type Session struct {
 	mu      sync.Mutex
 	clients []*Client
 	atEnd   []func() // in the order in which they were given
+
+	sleepless atomic.Int32 // how many waits for sleep in a row a spinning server has met
 
 	delays struct { // the last look of delayed
 		sync.Mutex

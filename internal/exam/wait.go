@@ -20,6 +20,9 @@ const (
 	// A deadline is extended so many times for a server that waits for a CPU.
 	maxExtensions = 4
 
+	sleeplessWaits = 2                     // a server that has work for a moment is not busy during so many
+	spinningWait   = 20 * time.Millisecond // a loop that polls has come round many times by then
+
 	delaySample = 100 * time.Millisecond // how long it is watched for that
 	minDelay    = 20 * time.Millisecond  // of this time it waits for a CPU, at least
 )
@@ -129,8 +132,33 @@ func (s *Session) threadsAre(states string) bool {
 	})
 }
 
-// AwaitSleep waits until the server sleeps, but not long: some servers never do.
-func (s *Session) AwaitSleep() { s.AwaitThreads(Sleeping, StallTime) }
+// AwaitSleep waits until the server sleeps, but not long: some servers never do. One that
+// has used a CPU during sleeplessWaits in a row spins, and is waited for shortly until it
+// is seen to sleep.
+func (s *Session) AwaitSleep() {
+	if s.threadsAre(Sleeping) {
+		s.sleepless.Store(0)
+		return
+	}
+	spins := s.sleepless.Load() >= sleeplessWaits
+	d := StallTime
+	if spins {
+		d = spinningWait
+	}
+	begin := time.Now()
+	before, _ := s.Server.CPUTime()
+	switch {
+	case s.AwaitThreads(Sleeping, d):
+		s.sleepless.Store(0)
+	case !spins:
+		after, _ := s.Server.CPUTime()
+		if float64(after-before) < SpinningCPU*float64(time.Since(begin)) {
+			s.sleepless.Store(0) // it waits for a CPU
+		} else {
+			s.sleepless.Add(1)
+		}
+	}
+}
 
 // Asleep reports whether all threads of the server are seen to sleep.
 func (s *Session) Asleep() bool {
