@@ -1,10 +1,8 @@
 package exam_test
 
 import (
-	"bufio"
 	"net"
 	"net/netip"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -64,21 +62,7 @@ func TestIPv6(t *testing.T) {
 func TestAttachIPv6(t *testing.T) {
 	t.Parallel()
 	needIPv6(t)
-	server := exec.Command(examtest.Build(t, "./internal/exam/testdata/stranger"), "tcp6", "[::]:0")
-	stderr, err := server.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { server.Process.Kill(); server.Wait() }()
-	line, _ := bufio.NewReader(stderr).ReadString('\n')
-	_, listening, _ := strings.Cut(strings.TrimSpace(line), "listening on ")
-	addr, err := netip.ParseAddrPort(listening)
-	if err != nil {
-		t.Fatalf("%q: %v", line, err)
-	}
+	server, addr := serve(t, examtest.Build(t, "./internal/exam/testdata/stranger"), "tcp6", "[::]:0")
 	on := func(host string) netip.AddrPort {
 		return netip.AddrPortFrom(netip.MustParseAddr(host), addr.Port())
 	}
@@ -90,7 +74,7 @@ func TestAttachIPv6(t *testing.T) {
 	}{
 		{"by IPv4", exam.Options{Addr: on("127.0.0.1")}, exam.StatusNeverListened, "there is a listener on [::]:"},
 		{"by IPv6", exam.Options{Addr: on("::1")}, exam.StatusGraded, ""},
-		{"by PID", exam.Options{PID: server.Process.Pid}, exam.StatusGraded, ""},
+		{"by PID", exam.Options{PID: server.Pid}, exam.StatusGraded, ""},
 	} {
 		tt.options.Checks = only(t, "NO_REPLY")
 		report, err := exam.Run(t.Context(), tt.options)

@@ -4,14 +4,19 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"epoll-step-by-step/internal/exam"
 	"epoll-step-by-step/internal/exam/examtest"
 	"epoll-step-by-step/internal/exam/show"
 )
 
+// daemonTimeout is less than the first daemon of TestDaemon takes to listen, and more than
+// the last one lives.
+const daemonTimeout = time.Second
+
 // A daemon has left the family and the process group of its command, and may need longer
-// than that to listen. One that listens elsewhere is named, and stopped, too.
+// than daemonTimeout to listen. One that listens elsewhere is named, and stopped, too.
 func TestDaemon(t *testing.T) {
 	t.Parallel()
 	server := examtest.Build(t, "./step3-epoll-lt")
@@ -19,18 +24,21 @@ func TestDaemon(t *testing.T) {
 	for _, tt := range []struct {
 		name, script string // with an address of {addr}, one to listen on elsewhere, and the server
 		addr         string // {addr}, if not the examiner's choice
+		start        time.Duration
 		status       exam.Status
 		problem      string
 	}{
-		{"takes 8 s", `(setsid sh -c 'sleep 8; exec "$2" -addr "$0"' "$0" "$@" >/dev/null 2>&1 &)`, "", exam.StatusGraded, ""},
-		{"listens elsewhere", `(setsid "$2" -addr "$1" >/dev/null 2>&1 &)`, nowhere, exam.StatusNeverListened, "it listens on " + elsewhere},
-		{"dies", `(setsid sh -c 'sleep 1; exit 1' &)`, "", exam.StatusNeverListened, "ended (exit status 0), and nobody listens"},
+		{"takes 2 s", `(setsid sh -c 'sleep 2; exec "$2" -addr "$0"' "$0" "$@" >/dev/null 2>&1 &)`, "", 0, exam.StatusGraded, ""},
+		{"listens elsewhere", `(setsid "$2" -addr "$1" >/dev/null 2>&1 &)`, nowhere, elsewhereTimeout, exam.StatusNeverListened, "it listens on " + elsewhere},
+		{"dies", `(setsid sh -c 'sleep 0.2; exit 1' &)`, "", 0, exam.StatusNeverListened, "ended (exit status 0), and nobody listens"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			o := exam.Options{
 				Command: []string{"sh", "-c", tt.script, "{addr}", elsewhere, server},
 				Checks:  only(t, "NO_REPLY", "PORT_STUCK"),
+
+				StartTimeout: tt.start, DaemonTimeout: daemonTimeout,
 			}
 			if tt.addr != "" {
 				o.Addr = netip.MustParseAddrPort(tt.addr)

@@ -99,7 +99,7 @@ func (g *grading) session(ctx context.Context) *Session {
 				return nil, err
 			}
 		}
-		return start(ctx, expand(g.options.Command, addr), addr, nofile)
+		return start(ctx, g.options, addr, nofile)
 	}
 	return s
 }

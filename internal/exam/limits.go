@@ -7,7 +7,7 @@ import "time"
 const (
 	startTimeout   = 20 * time.Second      // from start to listening: an interpreter or "go run" takes its time
 	daemonTimeout  = 5 * time.Second       // from the end of a command that succeeded to listening: it may have left a daemon behind
-	daemonPause    = time.Second           // between two looks whether that daemon lives: then it has up to startTimeout
+	daemonPause    = time.Second           // between two looks whether that daemon lives: then it has up to Options.StartTimeout
 	checkTimeout   = 60 * time.Second      // for one check: then it is a hang
 	connectTimeout = 5 * time.Second       // for a client's connect(2)
 	offerMoment    = 20 * time.Millisecond // for one write(2): three in a row that write nothing are enough if the server sleeps

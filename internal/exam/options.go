@@ -8,7 +8,10 @@
 // no help from the server, which may be written in any language.
 package exam
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Options say what to grade and how.
 type Options struct {
@@ -22,6 +25,11 @@ type Options struct {
 	// or of 127.0.0.1 if Addr is not valid.
 	Addr netip.AddrPort
 	PID  int // of a server that is already running; 0 if Addr is enough to find it
+
+	// StartTimeout is the time from the start of the Command to listening; 0: 20 s. A
+	// Command that succeeds may have left a daemon behind, which has DaemonTimeout from
+	// then on, 0: 5 s, or StartTimeout as long as there is a process.
+	StartTimeout, DaemonTimeout time.Duration
 
 	As       Profile   // Echo if empty
 	Dialogue *Dialogue // what its clients say; EchoDialogue if nil

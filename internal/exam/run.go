@@ -23,6 +23,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if len(o.Command) > 0 && o.PID != 0 {
 		return nil, errors.New("a command is a server to start, a PID is one that runs: give only one of them")
 	}
+	o.StartTimeout = cmp.Or(o.StartTimeout, startTimeout)
+	o.DaemonTimeout = cmp.Or(o.DaemonTimeout, daemonTimeout)
 	takesAddr := TakesAddr(o.Command)
 	if takesAddr && !o.Addr.IsValid() {
 		o.Addr = netip.AddrPortFrom(localhost, 0)

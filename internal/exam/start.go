@@ -29,9 +29,10 @@ func (e *StartError) Error() string {
 	return e.Reason + "\n" + e.Output
 }
 
-// start runs the command and waits until it listens. nofile is the hard and the soft
-// limit of its descriptors: getrlimit(2), RLIMIT_NOFILE.
-func start(ctx context.Context, command []string, addr netip.AddrPort, nofile uint64) (*Server, error) {
+// start runs the command of the options and waits until it listens on addr. nofile is the
+// hard and the soft limit of its descriptors: getrlimit(2), RLIMIT_NOFILE.
+func start(ctx context.Context, o Options, addr netip.AddrPort, nofile uint64) (*Server, error) {
+	command := expand(o.Command, addr)
 	path, err := exec.LookPath(command[0])
 	if err != nil {
 		reason := fmt.Sprintf("%s: no such program, or it may not be executed", command[0])
@@ -82,7 +83,7 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 		err = s.guard.Start()
 	}
 	if err == nil {
-		err = s.awaitListener(ctx)
+		err = s.awaitListener(ctx, o)
 	}
 	if err != nil {
 		s.Stop()
@@ -91,8 +92,8 @@ func start(ctx context.Context, command []string, addr netip.AddrPort, nofile ui
 	return s, nil
 }
 
-func (s *Server) awaitListener(ctx context.Context) error {
-	deadline := time.Now().Add(startTimeout)
+func (s *Server) awaitListener(ctx context.Context, o Options) error {
+	deadline := time.Now().Add(o.StartTimeout)
 	latest := deadline
 	exited := s.exited
 	var verdict string
@@ -116,9 +117,9 @@ func (s *Server) awaitListener(ctx context.Context) error {
 			switch {
 			case daemon && len(left) > 0:
 				verdict = fmt.Sprintf("%s ended and left process %d behind, which did not listen on %s within %v",
-					s.name(), left[0], s.Addr, startTimeout)
+					s.name(), left[0], s.Addr, o.StartTimeout)
 			case verdict == "":
-				verdict = fmt.Sprintf("%s runs, but did not listen on %s within %v", s.name(), s.Addr, startTimeout)
+				verdict = fmt.Sprintf("%s runs, but did not listen on %s within %v", s.name(), s.Addr, o.StartTimeout)
 			}
 			return &StartError{StatusNeverListened, verdict + s.elsewhere(), s.lastOutput()}
 		}
@@ -128,7 +129,7 @@ func (s *Server) awaitListener(ctx context.Context) error {
 			verdict = fmt.Sprintf("%s ended (%s), and nobody listens on %s", s.name(), s.cmd.ProcessState, s.Addr)
 			deadline = time.Now() // look again: it may have listened just before
 			if daemon = s.cmd.ProcessState.Success(); daemon {
-				deadline = time.Now().Add(daemonTimeout)
+				deadline = time.Now().Add(o.DaemonTimeout)
 				s.marked() // so that it is known before it may call execve(2)
 			}
 		case <-ctx.Done():

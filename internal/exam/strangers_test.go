@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -53,7 +54,7 @@ func TestStrangers(t *testing.T) {
 		{"nobody there", nil, freeAddr(t), exam.StatusNeverListened, "nobody listens on", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := exam.Options{Command: tt.command, Checks: checks.All}
+			o := exam.Options{Command: tt.command, Checks: checks.All, DaemonTimeout: 100 * time.Millisecond}
 			if tt.addr != "" {
 				o.Addr = netip.MustParseAddrPort(tt.addr)
 			}
@@ -71,6 +72,10 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// elsewhereTimeout is how long the examiner waits for a server that listens elsewhere,
+// which has done so long before even on a busy machine.
+const elsewhereTimeout = 5 * time.Second
+
 // If a server listens on another address, the examiner names that address.
 func TestListensElsewhere(t *testing.T) {
 	t.Parallel()
@@ -80,6 +85,8 @@ func TestListensElsewhere(t *testing.T) {
 		Command: []string{step, "-addr", addr},
 		Addr:    netip.MustParseAddrPort(strings.Replace(addr, "127.0.0.1", "127.0.0.2", 1)),
 		Checks:  checks.All,
+
+		StartTimeout: elsewhereTimeout,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -89,14 +96,16 @@ func TestListensElsewhere(t *testing.T) {
 	}
 }
 
+// A server listens and never answers: step 1 does while it serves another client.
 func TestHang(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp4", "127.0.0.1:0") // and never call Accept
+	_, addr := serve(t, examtest.Build(t, "./step1-blocking"), "-addr", "127.0.0.1:0")
+	first, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	report, err := exam.Run(t.Context(), exam.Options{Addr: netip.MustParseAddrPort(l.Addr().String()), Checks: profile(t, exam.Echo)})
+	defer first.Close()
+	report, err := exam.Run(t.Context(), exam.Options{Addr: addr, Checks: profile(t, exam.Echo)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,22 +153,7 @@ func TestNotEcho(t *testing.T) {
 // that need a server of the examiner's own are skipped.
 func TestAttach(t *testing.T) {
 	t.Parallel()
-	server := exec.Command(examtest.Build(t, "./step3-epoll-lt"), "-addr", "127.0.0.1:0")
-	stderr, err := server.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { server.Process.Kill(); server.Wait() }()
-	lines := bufio.NewScanner(stderr)
-	lines.Scan()
-	_, addr, _ := strings.Cut(lines.Text(), "listening on ")
-	go func() {
-		for lines.Scan() {
-		}
-	}()
+	server, addr := serve(t, examtest.Build(t, "./step3-epoll-lt"), "-addr", "127.0.0.1:0")
 	byAddress := profile(t, exam.LT)
 	if testing.Short() {
 		t.Log("by its address, most checks only with make test ALL=1")
@@ -167,8 +161,8 @@ func TestAttach(t *testing.T) {
 			"DEAF_AFTER_OUT_OF_FDS", "DIED_ON_SIGNAL", "IGNORES_SIGTERM", "PORT_STUCK")
 	}
 	for name, o := range map[string]exam.Options{
-		"by address": {Addr: netip.MustParseAddrPort(addr), Checks: byAddress},
-		"by PID":     {PID: server.Process.Pid, Checks: only(t, "NO_REPLY", "NOT_LEVEL", "IGNORES_SIGTERM")},
+		"by address": {Addr: addr, Checks: byAddress},
+		"by PID":     {PID: server.Pid, Checks: only(t, "NO_REPLY", "NOT_LEVEL", "IGNORES_SIGTERM")},
 	} {
 		o.As = exam.LT
 		report, err := exam.Run(t.Context(), o)
@@ -187,7 +181,7 @@ func TestAttach(t *testing.T) {
 			}
 		}
 	}
-	if err := server.Process.Signal(syscall.Signal(0)); err != nil {
+	if err := server.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("the server is gone: %v", err)
 	}
 }
@@ -336,6 +330,30 @@ func TestCommand(t *testing.T) {
 	if r := report.Results[1]; r.ID != "NOT_EDGE" || r.Verdict != exam.Pass || r.Failure != "" {
 		t.Errorf("%+v", r)
 	}
+}
+
+// serve runs a server until the test ends. It returns the address that the server logs
+// first.
+func serve(t *testing.T, command ...string) (*os.Process, netip.AddrPort) {
+	t.Helper()
+	server := exec.Command(command[0], command[1:]...)
+	stderr, err := server.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
+	lines := bufio.NewReader(stderr)
+	line, _ := lines.ReadString('\n')
+	_, listening, _ := strings.Cut(strings.TrimSpace(line), "listening on ")
+	addr, err := netip.ParseAddrPort(listening)
+	if err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	go io.Copy(io.Discard, lines)
+	return server.Process, addr
 }
 
 // profile returns the checks of a profile.
