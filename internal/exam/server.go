@@ -76,7 +76,7 @@ func (s *Server) anyAlive() bool {
 // AwaitDeath is Died for a server whose connections have just failed: a process that
 // ends closes its descriptors a moment before it is gone.
 func (s *Server) AwaitDeath() (how string, dead bool) {
-	for deadline := time.Now().Add(deathTime); !dead && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(deathTime); s.cmd != nil && !dead && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		how, dead = s.Died()
 	}
 	return how, dead
