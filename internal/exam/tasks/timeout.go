@@ -25,7 +25,7 @@ const (
 	sleepTries   = 3
 	minCrowd     = 2000 // clients: a look at fewer costs less than a message, and proves nothing
 	maxMessages  = 300  // whose CPU time is measured: with a crowd, as many as come before its clients are due
-	minMessages  = 50   // or the result counts for nothing: fewer may all be a busy machine's
+	minMessages  = 15   // or the result counts for nothing: fewer may all be a busy machine's
 	costTries    = 4    // crowds with which a message must cost too much, or could not be measured
 )
 
@@ -213,7 +213,7 @@ func messageCost(s *exam.Session, there func() bool) (thread int, least time.Dur
 // servers never sleep. It returns the threads. Before a thread has left the CPU, its time
 // there lacks all that it has done since it was woken.
 func threadsAtRest(s *exam.Session) map[int]procfs.Thread {
-	for deadline := time.Now().Add(exam.StallTime); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(exam.StallTime); ; time.Sleep(200 * time.Microsecond) {
 		threads, atRest := s.Server.Threads(), true
 		for _, t := range threads {
 			atRest = atRest && t.Syscall.State != procfs.SyscallRunning && strings.ContainsRune(exam.Sleeping, rune(t.State))
