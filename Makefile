@@ -21,8 +21,8 @@ endif
 
 # All packages except the learner's programs, exercises/NN-name/main.go: an error
 # there is not an error of the repository. tools/lab is a module of its own, listed
-# in go.work. tools/bench is one that go.work leaves out, so that only those who
-# measure download its libraries.
+# in go.work. go.work leaves out tools/bench and tools/walk, so that only those who use
+# them download their libraries.
 PACKAGES = $(shell go list -e ./... | grep -vE '/exercises/[0-9]+-[^/]+$$') ./tools/lab/...
 SOURCE = $(shell find . -name '*.go' | grep -vE '/exercises/[0-9]+-[^/]+/main.go$$')
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -47,6 +47,7 @@ COUNTED4 := $(COUNTED3)
 .PHONY: help test soak check setup doctor fmt lint clean strace bin/suite
 .PHONY: beyond exercises exercise hint solution diff reset watch bin/exercises
 .PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs lab xray bench plots
+.PHONY: walk bin/walk/walk $(foreach n,$(STEPS),walk$(n))
 
 help: ## this list
 	@sed -n -e 's/^## \([^:]*\): */\1## /p' -e 's/^\([a-z][a-z0-9]*\):[^#]*## */\1## /p' $(MAKEFILE_LIST) \
@@ -84,8 +85,9 @@ diff2 diff3 diff4: diff%:
 test soak lint: export GOFLAGS += -trimpath -buildvcs=false
 test soak lint: export CGO_ENABLED = 0
 
-# tools/bench is a module of its own, outside the workspace.
-SUITE = bin/suite -alone tools/bench $(if $(RUN),-run '$(RUN)')
+# Modules of their own, outside the workspace.
+ALONE := tools/bench tools/walk
+SUITE = bin/suite -alone tools/bench,tools/walk $(if $(RUN),-run '$(RUN)')
 
 test: setup bin/suite ## the tests, in some three minutes; ALL=1: all of them [RUN=regexp]
 	@$(SUITE) $(if $(ALL),,-short) $(PACKAGES)
@@ -117,6 +119,32 @@ lab: ## type epoll calls by hand, one a line [FILE=script]
 xray: ## show live what a running server waits for [ADDR=] or PID=
 	@go build -o bin/xray ./tools/xray
 	@trap 'sleep 0.1' INT; bin/xray $(if $(PID),-pid $(PID),-addr $(ADDR))
+
+## walk1..walk4: run a step one system call at a time, and watch the kernel
+$(foreach n,$(STEPS),walk$(n)): walk%: bin/walk/walk
+	@bin/walk/walk $(WALK) $(STEP$*)
+
+walk: bin/walk/walk ## the same for an exercise, EXERCISE=11, or a server in C or C++: SERVER="./a.out {port}"
+ifneq ($(EXERCISE),)
+	@$(BUILD) -o bin/ ./tools/exercises
+	@dir=$$(bin/exercises path $(EXERCISE)) && bin/walk/walk $(WALK) "$$dir"
+else ifneq ($(SERVER),)
+	@bin/walk/walk $(WALK) $(SERVER)
+else ifneq ($(REPLAY),)
+	@bin/walk/walk -replay "$(REPLAY)"
+else
+	@echo 'What do you want to walk through? For example:'
+	@echo '  make walk3                                   step 3'
+	@echo '  make walk EXERCISE=11                        your main.go of an exercise'
+	@echo '  make walk SERVER="./server_epoll {port}"     a server in C or C++, compiled with -g'
+	@echo '  make walk3 RECORD=walk.json                  a step, and keep what is seen'
+	@echo '  make walk REPLAY=walk.json                   look at it again'
+	@exit 2
+endif
+
+WALK = $(if $(RECORD),-record "$(RECORD)")
+bin/walk/walk:
+	@GOWORK=off go build -C tools/walk -o ../../bin/walk/walk .
 
 # RAW=1: exercise 19; TRIED=1: what was tried to make step 3 cheaper; SHARED=1: the
 # clients may use the servers' CPUs.
@@ -180,8 +208,9 @@ lint: ## gofmt, go vet, staticcheck; go vet and go build for arm64
 	@GOARCH=arm64 go vet $(PACKAGES)
 	@GOARCH=arm64 go build $$(go list -e -f '{{if .GoFiles}}{{.ImportPath}}{{end}}' $(PACKAGES) | grep -v '/exercises/[0-9]')
 	@go run $(STATICCHECK) $(PACKAGES)
-	@GOWORK=off go vet -C tools/bench ./... && GOWORK=off GOARCH=arm64 go vet -C tools/bench ./...
-	@GOWORK=off go run -C tools/bench $(STATICCHECK) ./...
+	@for m in $(ALONE); do \
+		GOWORK=off go vet -C $$m ./... && GOWORK=off GOARCH=arm64 go vet -C $$m ./... \
+		&& GOWORK=off go run -C $$m $(STATICCHECK) ./... || exit 1; done
 
 clean: ## remove what was built
 	@rm -rf bin

@@ -32,17 +32,16 @@ var varying = []struct {
 }
 
 var (
-	number = regexp.MustCompile(`-?\d+(\.\d+)?( \d+)?`)     // two: strace -c leaves a column empty that is 0
-	gutter = regexp.MustCompile(`^ (\d|N) │ `)              // N if numbers vary
-	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$|^lab> `) // typed by the author, so nothing in it varies
+	number = regexp.MustCompile(`-?\d+(\.\d+)?( \d+)?`)            // two: strace -c leaves a column empty that is 0
+	gutter = regexp.MustCompile(`^ (\d|N) │ `)                     // N if numbers vary
+	typed  = regexp.MustCompile(`^( \d │ )?\$ | ⏎$|^(lab|walk)> `) // typed by the author, so nothing in it varies
 )
 
 // normal returns the lines of a fence that are compared, once as they are and once
 // with everything that may vary replaced.
 func (b block) normal(fence string) (lines, same []string) {
 	lines = split(fence)
-	word, _ := b.cut()
-	if word != "transcript" && word != "lab" {
+	if !b.runs() {
 		return lines, lines
 	}
 	lines = slices.DeleteFunc(lines, observed())

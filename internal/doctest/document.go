@@ -38,7 +38,12 @@ var makers = map[string]func(ctx context.Context, rest string) (language, text s
 	"checks:":    checksOf,
 	"transcript": transcriptBlock,
 	"lab":        labBlock,
+	"walk":       walkBlock,
 }
+
+// replayed matches the first line of a block that is its own script: the lines with
+// the prompt are run, and all others are their answers.
+var replayed = regexp.MustCompile("^```(lab|walk)\\b(.*\n)")
 
 func read(file string) (document, error) {
 	text, err := os.ReadFile(file)
@@ -54,10 +59,10 @@ func parse(file, text string) document {
 	}
 	for i := 0; i < len(doc.lines); {
 		if end := fenceEnd(doc.lines, i); end > i {
-			if options, isLab := strings.CutPrefix(doc.lines[i], "```lab"); isLab && end <= len(doc.lines) {
+			if m := replayed.FindStringSubmatch(doc.lines[i]); m != nil && end <= len(doc.lines) {
 				doc.blocks = append(doc.blocks, block{
 					file: file, line: i + 1, from: i, to: end,
-					text:  "lab" + options + strings.Join(doc.lines[i+1:end-1], ""),
+					text:  m[1] + m[2] + strings.Join(doc.lines[i+1:end-1], ""),
 					fence: strings.Join(doc.lines[i:end], ""),
 				})
 			}
@@ -202,14 +207,19 @@ func (b block) isTranscript() bool {
 // isStatic reports whether the block is made from files alone, without running
 // anything.
 func (b block) isStatic() bool {
+	return !b.runs()
+}
+
+// runs reports whether the block shows what programs printed.
+func (b block) runs() bool {
 	word, _ := b.cut()
-	return word != "transcript" && word != "lab"
+	return word == "transcript" || word == "lab" || word == "walk"
 }
 
 // title describes the block and its source in one line.
 func (b block) title() string {
 	word, rest := b.cut()
-	if word == "transcript" || word == "lab" {
+	if b.runs() {
 		_, script, _ := strings.Cut(rest, "\n")
 		first, _, _ := strings.Cut(strings.TrimSpace(script), "\n")
 		return word + ": " + first

@@ -108,6 +108,7 @@ func (s *session) do(ctx context.Context, args []string) error {
 		"hint":     s.hint,
 		"solution": s.solution,
 		"diff":     s.diff,
+		"path":     s.path,
 		"reset":    s.reset,
 		"watch":    func(e *exercise) error { return s.watch(ctx, e, s.lines()) },
 	}

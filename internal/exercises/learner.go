@@ -24,12 +24,17 @@ func (s *session) begin(e *exercise) error {
 	} else if err != nil {
 		return err
 	}
-	where := s.out
-	if s.json {
-		where = s.err
-	}
-	fmt.Fprintf(where, "%s is yours now: a copy of the starter\n", e.path("main.go"))
+	fmt.Fprintf(s.err, "%s is yours now: a copy of the starter\n", e.path("main.go"))
 	return nil
+}
+
+// path prints the folder of the learner's program, for other commands.
+func (s *session) path(e *exercise) error {
+	if err := s.begin(e); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(s.out, e.path(""))
+	return err
 }
 
 func (e *exercise) readStarter() ([]byte, error) {

@@ -50,6 +50,16 @@ func (s Syscall) String() string {
 	return "unknown"
 }
 
+// SyscallOf returns the system call in which a thread sleeps or is stopped. [Threads]
+// returns more of each thread, but reads more files.
+func SyscallOf(pid, tid int) (Syscall, error) { return readSyscall(pid, tid) }
+
+// SyscallName returns the name of a system call as in syscalls(2), or "syscall 999" if
+// it is none of those that this package knows.
+func SyscallName(number int) string {
+	return Syscall{State: SyscallBlocked, Number: number, Name: syscallNames[number]}.String()
+}
+
 // readSyscall reads /proc/PID/task/TID/syscall. Reading it takes more permission
 // than any other file here (PTRACE_MODE_ATTACH), so a refusal is not an error.
 func readSyscall(pid, tid int) (Syscall, error) {
@@ -129,6 +139,11 @@ var syscallNames = map[int]string{
 	unix.SYS_OPENAT:          "openat",
 	unix.SYS_CLOSE:           "close",
 	unix.SYS_GETDENTS64:      "getdents64",
+	unix.SYS_NEWFSTATAT:      "newfstatat",
+	unix.SYS_LSEEK:           "lseek",
+	unix.SYS_DUP:             "dup",
+	unix.SYS_DUP3:            "dup3",
+	unix.SYS_PIPE2:           "pipe2",
 
 	// Sockets.
 	unix.SYS_SOCKET:      "socket",
@@ -148,6 +163,7 @@ var syscallNames = map[int]string{
 	unix.SYS_GETSOCKOPT:  "getsockopt",
 	unix.SYS_GETSOCKNAME: "getsockname",
 	unix.SYS_GETPEERNAME: "getpeername",
+	unix.SYS_SOCKETPAIR:  "socketpair",
 
 	// Waiting for many descriptors, and descriptors made for that.
 	unix.SYS_EPOLL_CREATE1:   "epoll_create1",
@@ -190,6 +206,19 @@ var syscallNames = map[int]string{
 	unix.SYS_MQ_TIMEDRECEIVE:   "mq_timedreceive",
 	unix.SYS_MQ_TIMEDSEND:      "mq_timedsend",
 	unix.SYS_MEMBARRIER:        "membarrier",
+	unix.SYS_RT_SIGACTION:      "rt_sigaction",
+	unix.SYS_RT_SIGPROCMASK:    "rt_sigprocmask",
+	unix.SYS_RT_SIGRETURN:      "rt_sigreturn",
+	unix.SYS_KILL:              "kill",
+	unix.SYS_TGKILL:            "tgkill",
+	unix.SYS_GETPID:            "getpid",
+	unix.SYS_GETTID:            "gettid",
+	unix.SYS_CLOCK_GETTIME:     "clock_gettime",
+	unix.SYS_TIMERFD_GETTIME:   "timerfd_gettime",
+	unix.SYS_PRLIMIT64:         "prlimit64",
+	unix.SYS_GETRANDOM:         "getrandom",
+	unix.SYS_BRK:               "brk",
+	unix.SYS_MPROTECT:          "mprotect",
 	unix.SYS_MMAP:              "mmap",
 	unix.SYS_MUNMAP:            "munmap",
 	unix.SYS_MADVISE:           "madvise",

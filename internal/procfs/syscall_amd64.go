@@ -18,6 +18,12 @@ func init() {
 		unix.SYS_OPEN:         "open",
 		unix.SYS_EVENTFD:      "eventfd",
 		unix.SYS_SIGNALFD:     "signalfd",
+		unix.SYS_DUP2:         "dup2",
+		unix.SYS_PIPE:         "pipe",
+		unix.SYS_TIME:         "time",
+		unix.SYS_ALARM:        "alarm",
+		unix.SYS_FSTAT:        "fstat",
+		unix.SYS_STAT:         "stat",
 		unix.SYS_FORK:         "fork",
 		unix.SYS_VFORK:        "vfork",
 	})

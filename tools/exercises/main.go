@@ -19,6 +19,7 @@ const usage = `usage: exercises list                    list all exercises with 
        exercises hint N                  show the next hint
        exercises solution [-force] N     show the solution, once main.go has passed
        exercises diff N                  compare main.go with its step and, after a pass, with the solution
+       exercises path N                  print the folder of main.go, which is made if it does not exist
        exercises reset N                 bring the starter back; your text is kept beside it
        exercises watch [N]               grade main.go each time you save it
 N is 7, 07 or 07-half-close. In a command, {addr}, {host} and {port} stand for
