@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/netip"
 	"os"
+
+	"epoll-step-by-step/internal/procfs"
 )
 
 // A Recording is what has been seen of a program. It is stored as lines of JSON: a
@@ -39,6 +41,11 @@ type ClientState struct {
 	Unsent   int            `json:"unsent,omitempty"`  // bytes that no queue holds yet
 	Received int            `json:"received"`          // bytes in all
 	End      string         `json:"end,omitempty"`     // how receiving has ended
+
+	// Queued says that the client waits in the accept queue: no descriptor of the program
+	// stands for it. QueuedUnread is how many bytes it has sent there.
+	Queued       bool `json:"queued,omitempty"`
+	QueuedUnread int  `json:"queued_unread,omitempty"`
 }
 
 const format = 1 // of recordings
@@ -46,8 +53,19 @@ const format = 1 // of recordings
 // State returns what is known of the client.
 func (c *Client) State() ClientState {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return ClientState{c.Name, c.Addr, c.stopped, len(c.unsent), c.total, c.end}
+	state := ClientState{
+		Name: c.Name, Addr: c.Addr, Stopped: c.stopped, Unsent: len(c.unsent), Received: c.total, End: c.end,
+	}
+	c.mu.Unlock()
+	s, found, err := procfs.Connection(c.server, c.Addr)
+	switch {
+	case err != nil || !found || s.Inode != 0:
+	case s.State == procfs.TCPEstablished:
+		state.Queued, state.QueuedUnread = true, s.RxQueue
+	case s.State == procfs.TCPCloseWait: // the FIN counts as one
+		state.Queued, state.QueuedUnread = true, s.RxQueue-1
+	}
+	return state
 }
 
 // Header returns the header of a recording of the session.

@@ -307,6 +307,9 @@ func (s *Script) client(name string, words []string) error {
 	}
 	s.learn(stop.Kernel)
 	s.changes(stop.Kernel)
+	if state := c.State(); state.QueuedUnread > 0 && verb != "received" {
+		fmt.Fprintf(s.out, "     · %s: not accepted yet, unread %s\n", name, Bytes(state.QueuedUnread))
+	}
 	return nil
 }
 
@@ -355,7 +358,7 @@ func (s *Script) show() error {
 			if in.Ready {
 				ready = Mask(Shown(in))
 			}
-			fmt.Fprintln(s.out, strings.TrimRight(fmt.Sprintf("     %9s %-15s %s", s.names.Of(in.FD), Mask(in.Events), ready), " "))
+			fmt.Fprintln(s.out, strings.TrimRight(fmt.Sprintf("     %-9s %-15s %s", s.names.Of(in.FD), Mask(in.Events), ready), " "))
 		}
 	}
 	for _, socket := range k.Sockets {

@@ -55,7 +55,7 @@ func launch(path string, args []string, debug *debugInfo, output *output) (*trac
 	defer w.Close()
 	go output.keep(r)
 	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{
-		Env:   os.Environ(),
+		Env:   environment(),
 		Files: []uintptr{null.Fd(), w.Fd(), w.Fd()},
 		// Ctrl-C at the terminal is for the tracer.
 		Sys: &syscall.SysProcAttr{Ptrace: true, Setpgid: true},
@@ -72,6 +72,17 @@ func launch(path string, args []string, debug *debugInfo, output *output) (*trac
 		return nil, err
 	}
 	return t, nil
+}
+
+// environment turns off the signals with which Go's scheduler interrupts a thread that
+// runs for long: runtime, "Environment Variables". A thread that is stopped for minutes
+// does look like that, and its epoll_wait would fail with EINTR for no other reason.
+func environment() []string {
+	debug := "asyncpreemptoff=1"
+	if old := os.Getenv("GODEBUG"); old != "" {
+		debug = old + "," + debug
+	}
+	return append(os.Environ(), "GODEBUG="+debug)
 }
 
 // An output keeps the end of what a program prints.
@@ -215,6 +226,19 @@ func (t *tracee) sleeps() bool {
 	}
 	call, err := procfs.SyscallOf(t.pid, t.pid)
 	return err == nil && call.State == procfs.SyscallBlocked && call.Number == t.number
+}
+
+// settle waits until a thread that has slept in a call sleeps still or has returned from
+// it: until it has reached its next stop.
+func (t *tracee) settle() {
+	const limit = time.Second // for a call that neither sleeps nor returns
+	for start := time.Now(); t.running && time.Since(start) < limit; time.Sleep(lookAwake) {
+		switch states, _ := procfs.ThreadStates(t.pid); states[t.pid] {
+		case 'R', 'D':
+		default:
+			return
+		}
+	}
 }
 
 // callInfo is ptrace_syscall_info of ptrace(2), PTRACE_GET_SYSCALL_INFO.

@@ -197,6 +197,7 @@ func (s *Session) trace(ctx context.Context, t *tracee) {
 		var stop Stop
 		var err error
 		if r.look {
+			t.settle()
 			stop = last
 			stop.Kernel, err = s.view.snapshot(t)
 		} else {

@@ -305,6 +305,9 @@ func (a *app) describe(i int, c walk.ClientState) string {
 		chosen = "›"
 	}
 	text := fmt.Sprintf("%s %s got %s", chosen, c.Name, walk.Bytes(c.Received))
+	if c.Queued {
+		text += ", not accepted, unread " + walk.Bytes(c.QueuedUnread)
+	}
 	if c.Stopped {
 		text += ", does not read"
 	}
