@@ -122,7 +122,9 @@ func (d *Dialogue) one() []byte {
 // MessageSize returns the bytes of a short message.
 func (d *Dialogue) MessageSize() int { return d.message * d.request.size }
 
-const QuotedBytes = 48 // of a message or an answer in an explanation: of a longer one, the beginning is quoted
+// QuotedBytes is the length up to which an explanation quotes a message. Of a longer one
+// it quotes the beginning.
+const QuotedBytes = 48
 
 // Quote returns bytes as a Go string, of which a long one is cut.
 func Quote(p []byte) string {
