@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,7 +61,7 @@ func Connection(local, remote netip.AddrPort) (s Socket, found bool, err error) 
 		return s, false, err
 	}
 	s = answers[0].Socket
-	s.TxQueue = answers[0].wqueue
+	s.TxQueue, s.NotSent = answers[0].wqueue, answers[0].notSent
 	// If there is no such connection, the kernel returns the socket that
 	// listens at local.
 	return s, s.State != TCPListen, nil
@@ -84,6 +85,7 @@ func (r request) bytes() []byte {
 	binary.NativeEndian.PutUint16(p[4:], unix.SOCK_DIAG_BY_FAMILY)
 	binary.NativeEndian.PutUint16(p[6:], unix.NLM_F_REQUEST)
 	p[header], p[header+1] = r.family, unix.IPPROTO_TCP
+	p[header+2] = 1 << (inetDiagInfo - 1) // idiag_ext: the attributes that we want
 	if !r.local.IsValid() {
 		binary.NativeEndian.PutUint16(p[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 		binary.NativeEndian.PutUint32(p[header+4:], r.states)
@@ -140,11 +142,16 @@ func query(r request) ([]answer, error) {
 // of listening sockets only.
 type answer struct {
 	Socket
-	wqueue int
-	v6only bool
+	wqueue  int
+	notSent int
+	v6only  bool
 }
 
-const inetDiagSKV6Only = 11 // INET_DIAG_SKV6ONLY in linux/inet_diag.h; x/sys/unix lacks it
+// Attributes of linux/inet_diag.h; x/sys/unix lacks their names.
+const (
+	inetDiagInfo     = 2 // INET_DIAG_INFO
+	inetDiagSKV6Only = 11
+)
 
 // readAnswer parses a struct inet_diag_msg and the attributes behind it. As in a
 // request, only its ports and addresses are in network byte order.
@@ -176,8 +183,14 @@ func readAnswer(m syscall.NetlinkMessage) (a answer, done bool, err error) {
 		if size <= unix.NLA_HDRLEN || size > len(rest) {
 			break
 		}
-		if binary.NativeEndian.Uint16(rest[2:]) == inetDiagSKV6Only {
-			a.v6only = rest[unix.NLA_HDRLEN] != 0
+		value := rest[unix.NLA_HDRLEN:size]
+		switch binary.NativeEndian.Uint16(rest[2:]) {
+		case inetDiagSKV6Only:
+			a.v6only = value[0] != 0
+		case inetDiagInfo:
+			if at := int(unsafe.Offsetof(unix.TCPInfo{}.Notsent_bytes)); len(value) >= at+4 {
+				a.notSent = int(binary.NativeEndian.Uint32(value[at:]))
+			}
 		}
 		rest = rest[min((size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1), len(rest)):]
 	}

@@ -1,9 +1,11 @@
 package procfs
 
 import (
+	"net"
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,5 +54,29 @@ func TestV6Only(t *testing.T) {
 		if i < 0 || all[i].V6Only != (want == 1) {
 			t.Errorf("IPV6_V6ONLY %d: got listener %d of %+v", want, i, all)
 		}
+	}
+}
+
+// A peer that does not read leaves bytes that cannot be sent.
+func TestNotSent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	local, remote := c.LocalAddr().(*net.TCPAddr).AddrPort(), c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	if s, found, err := Connection(local, remote); err != nil || !found || s.NotSent != 0 {
+		t.Fatalf("before a write: %+v, %v, %v", s, found, err)
+	}
+	c.SetWriteDeadline(time.Now().Add(time.Second))
+	written, _ := c.Write(make([]byte, 32<<20))
+	s, _, err := Connection(local, remote)
+	if err != nil || s.NotSent == 0 || s.NotSent > s.TxQueue || s.TxQueue > written {
+		t.Errorf("%d bytes written: %d in TxQueue, %d not sent, %v", written, s.TxQueue, s.NotSent, err)
 	}
 }

@@ -34,6 +34,10 @@ type Socket struct {
 	// the FIN.)
 	TxQueue, RxQueue int
 
+	// NotSent is the part of TxQueue that has not been sent yet, mostly because the
+	// peer's queue is full: tcp(7), TCP_INFO, tcpi_notsent_bytes. Only [Connection] sets it.
+	NotSent int
+
 	// Inode is the Inode of the socket's descriptors, too: see [Owners]. It is
 	// 0 while no descriptor exists, because the connection has not been
 	// accepted yet (SYN_RECV, ESTABLISHED or CLOSE_WAIT) or because close(2)

@@ -49,8 +49,8 @@ type Socket struct {
 	State     string         `json:"state"` // the kernel's name, as in "ESTABLISHED"
 
 	// Unread is what the program has not read, in bytes; of a listening socket, how many
-	// connections wait for accept(2). Unsent is what the peer has not acknowledged, in
-	// bytes. A FIN is not counted.
+	// connections wait for accept(2). Unsent is what the program has written and the
+	// kernel has not sent, in bytes. A FIN is not counted.
 	Unread int `json:"unread,omitempty"`
 	Unsent int `json:"unsent,omitempty"`
 
@@ -163,7 +163,7 @@ func (v *view) sockets(pid int, fds []procfs.FD) ([]Socket, error) {
 func describe(fd int, s procfs.Socket) Socket {
 	socket := Socket{
 		FD: fd, Listening: s.State == procfs.TCPListen, Local: s.Local, Remote: s.Remote,
-		State: s.State.String(), Unread: s.RxQueue, Unsent: s.TxQueue,
+		State: s.State.String(), Unread: s.RxQueue, Unsent: s.NotSent,
 	}
 	switch s.State {
 	case procfs.TCPCloseWait, procfs.TCPLastAck, procfs.TCPClosing:

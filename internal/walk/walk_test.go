@@ -512,7 +512,7 @@ func TestScripts(t *testing.T) {
 		{"a half-close", "start step3-epoll-lt\nskip asleep\na connect\nskip asleep\na shutdown\nuntil asleep\na received", []string{
 			"a: FIN has arrived", "read(a, \"\", 65536) = 0", "a has received EOF"}},
 		{"a client that does not read", "start step3-epoll-lt\nskip asleep\na connect\nskip asleep\na stop\na send 9M\nskip asleep\nshow\na go\nskip asleep\nshow", []string{
-			"a         OUT", "a         IN", "unread 0, unsent 0"}},
+			"a         OUT", "unsent 3.", "a         IN", "unread 0"}},
 		{"the end", "start step3-epoll-lt -addr 127.0.0.1:1\nuntil end", []string{
 			"bind(5, {127.0.0.1:1}, 16)", "the program has ended: exit status 1"}},
 	} {
