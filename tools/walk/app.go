@@ -31,6 +31,8 @@ type app struct {
 	cancel context.CancelFunc // not nil while it waits
 	until  func(walk.Step) bool
 	slowly bool
+	once   bool // the run ends at the next stop
+	again  int  // how often it is to be repeated, for keys that were pressed meanwhile
 
 	clients []*walk.Client
 	chosen  int // index in clients
@@ -102,7 +104,7 @@ func (a *app) run(ctx context.Context) error {
 				return err
 			}
 			switch {
-			case a.until == nil || a.cancel != nil:
+			case a.until == nil || a.cancel != nil: // it has ended, or has been repeated
 			case a.slowly:
 				slow = time.After(slowPause)
 			default:
@@ -132,7 +134,8 @@ func (a *app) next(until func(walk.Step) bool) {
 		a.note = "the program has ended: q quits, ← looks back"
 		return
 	}
-	if until == nil {
+	a.once = until == nil
+	if a.once {
 		until = func(walk.Step) bool { return true }
 	}
 	a.until = until
@@ -169,14 +172,19 @@ func (a *app) arrived(n nextStop) error {
 		return err
 	}
 	if a.until != nil && (a.until(s) || n.stop.Moment == walk.Ended || n.stop.Moment == walk.Asleep && !a.slowly) {
-		a.until, a.slowly = nil, false
+		once := a.once && n.stop.Moment != walk.Ended
+		a.until, a.slowly, a.once = nil, false, false
+		if once && a.again > 0 {
+			a.again--
+			a.next(nil)
+		}
 	}
 	return nil
 }
 
 // stopRunning ends a run, and waits until the goroutine of goOn has ended.
 func (a *app) stopRunning() error {
-	a.until, a.slowly = nil, false
+	a.until, a.slowly, a.once, a.again = nil, false, false, 0
 	return a.interrupt()
 }
 
@@ -285,11 +293,14 @@ func (a *app) handle(e tcell.Event) (quit bool) {
 func (a *app) rune(r rune) {
 	switch {
 	case r == ' ':
-		if a.until != nil && a.cancel != nil {
+		switch {
+		case a.until == nil:
+			a.next(nil)
+		case !a.once:
 			a.fail(a.stopRunning())
-			return
+		case a.last().Moment != walk.Asleep || hasCome(a.last()): // otherwise it waits for a client
+			a.again++
 		}
-		a.next(nil)
 	case r == 'e':
 		a.next(beforeWait)
 	case r == 'r':

@@ -39,8 +39,8 @@ func (a *app) draw() {
 	a.screen.Clear()
 	defer a.screen.Show()
 	width, height := a.screen.Size()
-	if width < 40 || height < 16 {
-		put(a.screen, 0, 0, width, plain, "walk needs 40 columns and 16 rows")
+	if width < 40 || height < 20 {
+		put(a.screen, 0, 0, width, plain, "walk needs 40 columns and 20 rows")
 		return
 	}
 	if a.help {
@@ -55,7 +55,7 @@ func (a *app) draw() {
 		return
 	}
 	step := a.recording.Steps[a.at]
-	calls := min(20, max(4, height/5))
+	calls := min(20, max(4, (height-14)/2))
 	panes := height - calls - 6
 	bottom := height - calls - 4 // of the panes
 	if width >= narrow {
@@ -137,19 +137,21 @@ func (a *app) footer(width, height int) {
 }
 
 func asleepIn(s walk.Step) string {
-	for _, e := range s.Kernel.Epolls {
-		for _, in := range e.Interest {
-			if in.Ready && e.FD == s.Call.FD {
-				return "asleep, and somebody is ready: space shows what epoll_wait returns"
-			}
-		}
-	}
-	if s.Call.FD >= 0 {
-		if socket, ok := s.Kernel.Socket(s.Call.FD); ok && (socket.Unread > 0 || socket.EOF) {
-			return "asleep, and what it waits for has come: space shows the result"
-		}
+	if hasCome(s) {
+		return "asleep, but what it waits for has come: space shows the result"
 	}
 	return "asleep in " + s.Call.Name + ": only a client can wake it (c connects, s sends)"
+}
+
+// hasCome reports whether what the call waits for has come since the thread fell asleep.
+func hasCome(s walk.Step) bool {
+	for _, e := range s.Kernel.Epolls {
+		if e.FD == s.Call.FD {
+			return slices.ContainsFunc(e.Interest, func(in walk.Interest) bool { return in.Ready })
+		}
+	}
+	socket, ok := s.Kernel.Socket(s.Call.FD)
+	return ok && (socket.Unread > 0 || socket.EOF)
 }
 
 func (a *app) file(s walk.Step) string {
@@ -172,7 +174,10 @@ func (a *app) source(s walk.Step, x, y, width, height int) {
 		return
 	}
 	lines := strings.Split(a.recording.Sources[s.Stack[0].File], "\n")
-	rows := height - 2
+	rows := max(1, height-2)
+	if height < 6 {
+		rows = height - 1 // no empty line above the stack
+	}
 	first := max(1, min(s.Stack[0].Line-rows*3/5, len(lines)-rows+1))
 	for i := range rows {
 		n := first + i
