@@ -224,10 +224,10 @@ func ptrace() finding {
 	child := exec.Command("/bin/sh", "-c", ":")
 	child.SysProcAttr = &syscall.SysProcAttr{Ptrace: true} // PTRACE_TRACEME
 	f := finding{level: ok, about: "ptrace",
-		found: "allowed, so strace works (Yama's ptrace_scope: " + scope + ")"}
+		found: "allowed, so strace and make walk work (Yama's ptrace_scope: " + scope + ")"}
 	if err := child.Start(); err != nil {
 		f.level = warn
-		f.found = "forbidden, so strace fails (Yama's ptrace_scope: " + scope + ")"
+		f.found = "forbidden, so strace and make walk fail (Yama's ptrace_scope: " + scope + ")"
 		f.todo = []string{err.Error(),
 			"if ptrace_scope is 2: sudo sysctl kernel.yama.ptrace_scope=1",
 			"in a container: docker run --cap-add=SYS_PTRACE,",

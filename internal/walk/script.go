@@ -216,8 +216,20 @@ func (s *Script) print(stop Stop) {
 	if stop.Moment == Asleep {
 		text += " …asleep"
 	}
-	fmt.Fprintf(s.out, "%s %s\n", place, text)
+	fmt.Fprintln(s.out, fold(place+" "+text))
 	s.changes(stop.Kernel)
+}
+
+// fold breaks a line that is too long between two arguments.
+func fold(line string) string {
+	if len([]rune(line)) <= Width {
+		return line
+	}
+	at := strings.LastIndex(string([]rune(line)[:Width]), ", ")
+	if at < 0 {
+		return line
+	}
+	return line[:at+1] + "\n         " + line[at+2:]
 }
 
 // changes prints what has changed in the kernel since it was last shown.
