@@ -2,7 +2,6 @@ package walk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,17 +16,14 @@ import (
 // executable with its arguments, or with a free port if there are none. It returns any other
 // command as it is, except that {port} becomes a free port.
 func Build(ctx context.Context, command []string) ([]string, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "epoll-step-by-step").Output()
-	if err != nil {
-		return nil, errors.New("the program is started outside of the repository")
-	}
-	dir := filepath.Join(strings.TrimSpace(string(root)), command[0])
-	info, err := os.Stat(dir)
-	if err != nil || !info.IsDir() {
+	out, _ := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "epoll-step-by-step").Output()
+	root := strings.TrimSpace(string(out)) // "" outside of the repository
+	dir := filepath.Join(root, command[0])
+	if info, err := os.Stat(dir); root == "" || err != nil || !info.IsDir() {
 		return withPort(command)
 	}
 	name := strings.ReplaceAll(filepath.Clean(command[0]), string(filepath.Separator), "-")
-	file := filepath.Join(strings.TrimSpace(string(root)), "bin", "walk", name)
+	file := filepath.Join(root, "bin", "walk", name)
 	// Without -trimpath, because the source has to be found.
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath=false", "-gcflags=-l", "-o", file, ".")
 	build.Dir = dir

@@ -3,6 +3,7 @@ package walk
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -363,6 +364,9 @@ func eventIn(t *tracee, i int) string {
 	if !ok {
 		return "…"
 	}
+	if e.Data > math.MaxUint32 {
+		return fmt.Sprintf("{%s, %#x}", e.Events, e.Data) // a pointer
+	}
 	return fmt.Sprintf("{%s, %d}", e.Events, int32(e.Data))
 }
 
@@ -381,10 +385,11 @@ func list(events []Event, name func(fd int) string) string {
 			texts = append(texts, "…")
 			break
 		}
-		if e.FD < 0 {
-			e.FD = int(int32(e.Data))
+		if e.FD >= 0 {
+			texts = append(texts, fmt.Sprintf("{%s, %s}", e.Events, name(e.FD)))
+		} else {
+			texts = append(texts, fmt.Sprintf("{%s, %#x}", e.Events, e.Data))
 		}
-		texts = append(texts, fmt.Sprintf("{%s, %s}", e.Events, name(e.FD)))
 	}
 	return "[" + strings.Join(texts, ", ") + "]"
 }

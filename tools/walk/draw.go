@@ -127,7 +127,7 @@ func (a *app) footer(width, height int) {
 		first, style = a.note, bold
 	case a.until != nil && a.slowly:
 		first, style = "running slowly: r stops, clients can act", bold
-	case a.until != nil && a.cancel != nil:
+	case a.until != nil && !a.once:
 		first, style = "running: space stops", bold
 	case a.session != nil && a.at == len(a.recording.Steps)-1 && step.Moment == walk.Asleep:
 		first, style = asleepIn(step), bold
