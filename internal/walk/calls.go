@@ -28,6 +28,13 @@ type Call struct {
 	Events []Event `json:"events,omitempty"` // that epoll_wait(2) has returned
 }
 
+// Waits reports whether the call waits for events of many descriptors, as epoll_wait(2)
+// and poll(2) do.
+func (c Call) Waits() bool {
+	return strings.HasPrefix(c.Name, "epoll_") && strings.Contains(c.Name, "wait") ||
+		strings.HasSuffix(c.Name, "poll") || strings.Contains(c.Name, "select")
+}
+
 // An Event is one that epoll_wait(2) returned: epoll_event(3type).
 type Event struct {
 	FD     int           `json:"fd"` // that was registered with Data, or -1

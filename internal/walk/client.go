@@ -2,6 +2,7 @@ package walk
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -126,6 +127,30 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.changed.Broadcast()
 	return errors.Join(err, c.settle())
+}
+
+// Act lets the client do one of the things that a reader can choose, and describes it:
+// send (a line), send64k, pause (stop reading, or go on), shutdown, close, reset.
+func (c *Client) Act(verb string) (did string, err error) {
+	switch verb {
+	case "send":
+		line := "hello from " + c.Name + "\n"
+		return fmt.Sprintf("%s sends %q", c.Name, line), c.Send(line)
+	case "send64k":
+		return c.Name + " sends 64 KiB", c.Send(strings.Repeat("0123456789abcdef", 64<<10/16))
+	case "pause":
+		if c.State().Stopped {
+			return c.Name + " reads again", c.Stop(false)
+		}
+		return c.Name + " stops reading", c.Stop(true)
+	case "shutdown":
+		return c.Name + " half-closes: shutdown(SHUT_WR)", c.Shutdown()
+	case "close":
+		return c.Name + " closes", c.Close()
+	case "reset":
+		return c.Name + " resets the connection", c.Reset()
+	}
+	return "", fmt.Errorf("%q: a client cannot do that", verb)
 }
 
 // Received returns what has arrived since it was last called, the number of bytes that

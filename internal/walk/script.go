@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,8 +42,12 @@ type Script struct {
 	// Build returns the arguments to run for those of start.
 	Build func(ctx context.Context, args []string) ([]string, error)
 
+	// Record, if not nil, gets everything that is seen: first the header, then each step.
+	Record func(Header, Step)
+
 	out     io.Writer
 	session *Session
+	header  Header
 	clients map[string]*Client
 	names   *Names
 	kernel  Kernel // what has been shown of it
@@ -72,7 +78,7 @@ func (s *Script) Replay(ctx context.Context, transcript string) (string, error) 
 			continue
 		}
 		fmt.Fprintln(&out, line)
-		if err := s.Do(ctx, command); err != nil {
+		if err := s.do(ctx, command); err != nil {
 			return out.String(), fmt.Errorf("%s: %w", strings.TrimSpace(command), err)
 		}
 	}
@@ -91,17 +97,23 @@ func (s *Script) Run(ctx context.Context, script string, out io.Writer) error {
 			continue
 		}
 		fmt.Fprintln(out, Prompt+line)
-		if err := s.Do(ctx, line); err != nil {
+		if err := s.do(ctx, line); err != nil {
 			return fmt.Errorf("line %d: %s: %w", n, line, err)
 		}
 	}
 	return nil
 }
 
+// Line runs one command and prints its answers.
+func (s *Script) Line(ctx context.Context, line string, out io.Writer) error {
+	s.out = out
+	return s.do(ctx, strings.TrimPrefix(line, Prompt))
+}
+
 var errUsage = errors.New("no such command; these exist:\n" + Help)
 
-// Do runs one command. A comment begins with " # ".
-func (s *Script) Do(ctx context.Context, line string) error {
+// do runs one command. A comment begins with " # ".
+func (s *Script) do(ctx context.Context, line string) error {
 	line, _, _ = strings.Cut(line, " # ")
 	words := strings.Fields(line)
 	if len(words) == 0 {
@@ -141,11 +153,15 @@ func (s *Script) start(ctx context.Context, args []string) error {
 	if s.session != nil {
 		return errors.New("a program is running already")
 	}
-	args, err := s.Build(ctx, args)
+	var err error
+	program := args[0]
+	args, err = s.Build(ctx, args)
 	if err != nil {
 		return err
 	}
-	s.session, err = Start(args)
+	if s.session, err = Start(args); err == nil {
+		s.header = s.session.Header(program)
+	}
 	s.clients = make(map[string]*Client)
 	s.names = NewNames()
 	return err
@@ -167,6 +183,7 @@ func (s *Script) until(ctx context.Context, what string, n int, print bool) erro
 		}
 		s.stop = stop
 		s.learn(stop.Kernel)
+		s.record(stop, "")
 		switch {
 		case stop.Moment == Before:
 			continue
@@ -256,11 +273,22 @@ func (s *Script) learn(k Kernel) {
 	if at := k.Listening(); at.IsValid() {
 		s.server = at
 	}
-	var clients []ClientState
-	for _, c := range s.clients {
-		clients = append(clients, c.State())
+	s.names.Learn(k, s.states())
+}
+
+// states returns what is known of the clients, by name.
+func (s *Script) states() []ClientState {
+	var states []ClientState
+	for _, name := range slices.Sorted(maps.Keys(s.clients)) {
+		states = append(states, s.clients[name].State())
 	}
-	s.names.Learn(k, clients)
+	return states
+}
+
+func (s *Script) record(stop Stop, did string) {
+	if s.Record != nil {
+		s.Record(s.header, Step{Stop: stop, Did: did, Clients: s.states()})
+	}
 }
 
 // client runs a command of a client.
@@ -318,6 +346,7 @@ func (s *Script) client(name string, words []string) error {
 		return err
 	}
 	s.learn(stop.Kernel)
+	s.record(stop, strings.TrimSpace(name+" "+verb+" "+text))
 	s.changes(stop.Kernel)
 	if state := c.State(); state.QueuedUnread > 0 && verb != "received" {
 		fmt.Fprintf(s.out, "     · %s: not accepted yet, unread %s\n", name, Bytes(state.QueuedUnread))

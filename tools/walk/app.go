@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"epoll-step-by-step/internal/walk"
@@ -302,7 +301,7 @@ func (a *app) rune(r rune) {
 			a.again++
 		}
 	case r == 'e':
-		a.next(beforeWait)
+		a.next(func(s walk.Step) bool { return s.Moment == walk.Before && s.Call.Waits() })
 	case r == 'r':
 		a.slowly = a.session != nil
 		a.next(func(walk.Step) bool { return false })
@@ -320,20 +319,16 @@ func (a *app) rune(r rune) {
 		} else {
 			a.note = fmt.Sprintf("there is no client %d: c connects one", i+1)
 		}
-	case actions[r] != nil:
+	case verbs[r] != "":
 		if c := a.client(); c != nil {
-			a.act(func() (string, error) { return actions[r](a, c) })
+			if r == 'd' || r == 'x' {
+				a.remove(c)
+			}
+			a.act(func() (string, error) { return c.Act(verbs[r]) })
 		}
 	default:
 		a.note = fmt.Sprintf("%q does nothing: ? lists the keys", r)
 	}
-}
-
-// beforeWait reports whether the program is about to wait for events.
-func beforeWait(s walk.Step) bool {
-	name := s.Call.Name
-	return s.Moment == walk.Before && (strings.HasPrefix(name, "epoll_") && strings.Contains(name, "wait") ||
-		strings.HasSuffix(name, "poll") || strings.Contains(name, "select"))
 }
 
 func (a *app) move(to int) {
@@ -361,33 +356,9 @@ func (a *app) client() *walk.Client {
 	return a.clients[a.chosen]
 }
 
-// actions are the keys that make the chosen client do something. Each returns what the
-// client did.
-var actions = map[rune]func(*app, *walk.Client) (string, error){
-	's': func(a *app, c *walk.Client) (string, error) {
-		line := fmt.Sprintf("hello from %s\n", c.Name)
-		return fmt.Sprintf("%s sends %q", c.Name, line), c.Send(line)
-	},
-	'b': func(a *app, c *walk.Client) (string, error) {
-		return c.Name + " sends 64 KiB", c.Send(strings.Repeat("0123456789abcdef", 64<<10/16))
-	},
-	'p': func(a *app, c *walk.Client) (string, error) {
-		if c.State().Stopped {
-			return c.Name + " reads again", c.Stop(false)
-		}
-		return c.Name + " stops reading", c.Stop(true)
-	},
-	'f': func(a *app, c *walk.Client) (string, error) {
-		return c.Name + " half-closes: shutdown(SHUT_WR)", c.Shutdown()
-	},
-	'x': func(a *app, c *walk.Client) (string, error) {
-		a.remove(c)
-		return c.Name + " resets the connection", c.Reset()
-	},
-	'd': func(a *app, c *walk.Client) (string, error) {
-		a.remove(c)
-		return c.Name + " closes", c.Close()
-	},
+// verbs are the keys that make the chosen client do something.
+var verbs = map[rune]string{
+	's': "send", 'b': "send64k", 'p': "pause", 'f': "shutdown", 'd': "close", 'x': "reset",
 }
 
 func (a *app) remove(c *walk.Client) {
