@@ -1,6 +1,7 @@
 package exam
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -100,6 +101,10 @@ func (s *Session) RunFor(d time.Duration) error {
 			unix.Kill(pid, sig)
 		}
 	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	setSlice(runSlice)
+	defer setSlice(0)
 	signal(unix.SIGCONT)
 	unix.Nanosleep(&pause, nil) // time.Sleep may take 1 ms
 	signal(unix.SIGSTOP)
@@ -107,6 +112,19 @@ func (s *Session) RunFor(d time.Duration) error {
 		return CannotRun("the server did not stop on SIGSTOP")
 	}
 	return nil
+}
+
+// runSlice is the time slice of our thread that stops the server. Where both have only one
+// CPU, a thread with a short slice gets it at once when it wakes up.
+const runSlice = 100 * time.Microsecond
+
+// setSlice asks for a time slice, 0 for the usual one: sched_setattr(2), sched_runtime.
+// Kernels before Linux 6.12 ignore it, and let a thread that has slept run at once.
+func setSlice(d time.Duration) {
+	if attr, err := unix.SchedGetAttr(0, 0); err == nil {
+		attr.Runtime = uint64(d)
+		unix.SchedSetAttr(0, attr, 0)
+	}
 }
 
 // AwaitThreads waits up to d until each thread of the server is in one of the

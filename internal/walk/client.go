@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"epoll-step-by-step/internal/procfs"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Client is a client of the program that is walked through. It reads what arrives
@@ -214,9 +216,7 @@ func (c *Client) settle() error {
 			return err
 		}
 		c.mu.Lock()
-		reads := !c.stopped && c.end == ""
-		unsent := len(c.unsent)
-		fin := c.fin
+		unsent, fin := len(c.unsent), c.fin
 		c.mu.Unlock()
 		now := [3]int{unsent, s.TxQueue, s.RxQueue}
 		if now != last {
@@ -225,9 +225,28 @@ func (c *Client) settle() error {
 		if under > 0 || found && s.State == procfs.TCPSynSent {
 			continue
 		}
-		if !found || unsent+s.TxQueue == 0 && !fin && (s.RxQueue == 0 || !reads) || time.Since(since) > still {
+		delivered := unsent+s.TxQueue == 0 && !fin
+		if !found || delivered && c.hasRead() || time.Since(since) > still {
 			return nil
 		}
 	}
 	return nil
+}
+
+// hasRead reports whether the client has nothing more to read, or does not read.
+func (c *Client) hasRead() bool {
+	var info *unix.TCPInfo
+	raw, err := c.conn.SyscallConn()
+	if err == nil {
+		raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.stopped || c.end != "" || err != nil || info == nil: // the last: it has been closed
+		return true
+	case procfs.State(info.State) == procfs.TCPEstablished || procfs.State(info.State) == procfs.TCPFinWait2:
+		return uint64(c.total) == info.Bytes_received
+	}
+	return false // a FIN or an RST has arrived: receive will end
 }

@@ -1,12 +1,11 @@
-// Wrong on purpose: it has a goroutine for each client, which is correct, but not one
-// thread.
+// Wrong on purpose: it has a thread for each client, which is correct, but not one thread.
 package main
 
 import (
-	"io"
 	"log"
 	"net"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -21,11 +20,23 @@ func main() {
 			time.Sleep(10 * time.Millisecond) // out of descriptors: try again later
 			continue
 		}
-		go serve(c.(*net.TCPConn))
+		go serve(c)
 	}
 }
 
-func serve(c *net.TCPConn) {
-	io.Copy(c, c)
-	c.Close()
+// serve keeps its goroutine on a thread of its own. Without that, all goroutines could be
+// on one thread if there is only one CPU.
+func serve(c net.Conn) {
+	runtime.LockOSThread()
+	defer c.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		if _, err := c.Write(buf[:n]); err != nil {
+			return
+		}
+	}
 }
