@@ -8,7 +8,7 @@ import (
 
 // documentChecks lists the checks that need only the documents and the tree.
 var documentChecks = []func(root string, docs []*markdown) []Problem{
-	checkLinks, checkPictures, checkChapters, checkLength, checkMake, checkPaths, checkIDs, checkGlossary,
+	checkLinks, checkPictures, checkChapters, checkLength, checkMake, checkPaths, checkIDs, checkGlossary, checkProse,
 }
 
 // checkDocuments checks all documents of the repository at root.

@@ -123,6 +123,7 @@ func TestDocumentsOfFakeTrees(t *testing.T) {
 		{"a term", "docs/glossary.md", "", glossaryOf("| read me | it | [r](../README.md#read-me) |"), nil},
 		{"not the term", "docs/glossary.md", "", glossaryOf("| edge, brink | it | [r](../README.md#read-me) |"), []string{`docs/glossary.md:5: README.md#read-me does not have the word "edge, brink"`}},
 		{"terms out of order", "docs/glossary.md", "", glossaryOf("| read me | it | [r](../README.md#read-me) |\n| Me, edge | it | [r](../README.md#read-me) |"), []string{`docs/glossary.md:6: "Me, edge" comes before "read me"`}},
+		{"a translated tone", "docs/README.md", "## Same\n", "It waits for ever.\n\n## Same\n", []string{`docs/README.md:3: "for ever": "forever"`}},
 		{"no check", readme, "LOST_BYTES", "LOST_BITS", []string{"README.md:15: the examiner has no check LOST_BITS"}},
 	}
 	for _, test := range tests {

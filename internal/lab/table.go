@@ -29,7 +29,7 @@ var Commands []Command
 
 func init() { // not in the declaration, because help refers to the table
 	Commands = []Command{
-		{"pair", "two connected sockets", "An AF_UNIX stream, nonblocking. What is written to one is read from the other.",
+		{"pair", "two connected sockets", "An AF_UNIX stream, nonblocking. Bytes written to one are read from the other.",
 			`socketpair(2) "DESCRIPTION"`, []form{{"+A +B", (*run).pair}}},
 		{"tcp", "a TCP connection: B has connected", "A is the accepted side, B the client. Over 127.0.0.1, nonblocking, with TCP_NODELAY at both ends. The listener is closed again.",
 			`tcp(7) "DESCRIPTION"`, []form{{"+A +B", (*run).tcp}}},
@@ -83,7 +83,7 @@ func init() { // not in the declaration, because help refers to the table
 		{"alarm", "a signal, MS into the next sleep", "SIGALRM, MS after the next call that sleeps has begun, to the thread that sleeps. The handler has SA_RESTART; epoll_wait(2) returns EINTR nevertheless.",
 			`signal(7) "Interruption of system calls and library functions by signal handlers"`, []form{{"MS", (*run).setAlarm}}},
 
-		{"show", "all objects: what the kernel has of each", "Interest lists are from /proc, unread from FIONREAD (of a listener: who waits for accept), unsent from SIOCOUTQ (TCP: what the peer has not acknowledged), the events from poll(2).",
+		{"show", "all objects: what the kernel has of each", "Interest lists are from /proc, unread from FIONREAD (of a listener: clients waiting for accept), unsent from SIOCOUTQ (TCP: what the peer has not acknowledged), the events from poll(2).",
 			`epoll(7) "DESCRIPTION"`, []form{{"", (*run).showAll}}},
 		{"calls", "how many calls, since it was asked last", "Without those that only prepare an object.",
 			"", []form{{"", (*run).calls}}},

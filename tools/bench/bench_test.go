@@ -232,7 +232,7 @@ func TestVerdict(t *testing.T) {
 		want        string
 	}{
 		{1000, 900, "no difference"}, {900, 900, "as much as yours"}, {800, 900, "than our solution, too"},
-		{950, 850, "Our solution takes 85 %"}, {1200, 900, "It is dearer"},
+		{950, 850, "Our solution takes 85 %"}, {1200, 900, "It is more expensive"},
 	} {
 		if got := verdict(table(c.yours, c.ours), "L", "u"); !strings.Contains(got, c.want) {
 			t.Errorf("yours %v, ours %v: got %q, want %q in it", c.yours, c.ours, got, c.want)

@@ -48,7 +48,7 @@ func verdict(t *record.Table, name, unit string) string {
 	case r.High < 1 && r.Median < 0.97:
 		text += "It is cheaper."
 	case r.Low > 1 && r.Median > 1.03:
-		text += "It is dearer."
+		text += "It is more expensive."
 	default:
 		return text + "That is no difference that this run can show."
 	}

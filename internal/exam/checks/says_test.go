@@ -9,7 +9,7 @@ import (
 // wrongServers, and parts of the explanation, which lead to the wrong line.
 var says = map[string][]string{
 	"NO_REPLY no-reply":       {"16 bytes came back", "a buffer has to be full before it is answered"},
-	"NO_REPLY no-reply-full":  {"2 bytes more: 4098 bytes came back", "a read(2) that fills its buffer is taken for a part of a message"},
+	"NO_REPLY no-reply-full":  {"2 extra bytes: 4098 bytes came back", "a read(2) that fills its buffer is taken for a part of a message"},
 	"NO_REPLY whole-buffer":   {"512 bytes for 16, the last 496 of them NUL", "write(fd, buf, sizeof buf) in place of the number that read(2) returned"},
 	"NO_REPLY old-bytes":      {"16 bytes for 3", "the buffer still holds an earlier one"},
 	"NO_REPLY pointer-size":   {"8 of 16 bytes", "where buf is a pointer"},

@@ -127,7 +127,7 @@ func explainWait(s *exam.Session, c *exam.Client, n int) bool {
 		got, err := nudge(s, c, more)
 		switch {
 		case err != nil:
-			s.Note("then", "%s: %v", exam.Plural(added, "byte more", "bytes more"), err)
+			s.Note("then", "%s: %v", exam.Plural(added, "extra byte", "extra bytes"), err)
 			return false
 		case got == 0:
 			continue
@@ -135,7 +135,7 @@ func explainWait(s *exam.Session, c *exam.Client, n int) bool {
 			s.Note("then", "a line end: %d bytes came back", got)
 			s.Usually = waitsForLine
 		default:
-			s.Note("then", "%d bytes more: %d bytes came back", added, got)
+			s.Note("then", "%d extra bytes: %d bytes came back", added, got)
 			s.Usually = "a buffer has to be full before it is answered, as with fread(3), io.ReadFull or MSG_WAITALL. A client may send less and wait: send back what read(2) returned"
 			if added == len(more) {
 				s.Usually = "a read(2) that fills its buffer is taken for a part of a message, and the rest is waited for. It may be all there is: send back what read(2) returned"

@@ -169,7 +169,7 @@ func endsWithPending(s *exam.Session, speaker *talker, readers []*talker, next i
 	}
 	if gets.heard < next-first {
 		s.Usually = "read(2) returned 0 and the connection was closed with lines still pending; or fewer than 64 KiB of lines are kept for a client"
-		return s.Fail("late", "then read %d of the %d lines that had been said", gets.heard, next-first)
+		return s.Fail("late", "then read %d of the %d lines said before", gets.heard, next-first)
 	}
 	for _, t := range all {
 		if problem := t.expects(hasLeft("late")); problem != "" {

@@ -94,7 +94,7 @@ func killWorker(s *exam.Session, pid int, at map[int][]*exam.Client) error {
 	s.Note("replaced", "by process %d after %v", replacement, time.Since(began).Round(10*time.Millisecond))
 	more, err := spread(s)
 	if err != nil {
-		s.Note("since", "process %d had been killed and replaced", pid)
+		s.Note("since", "process %d was killed and replaced", pid)
 		return err
 	}
 	if more[replacement] == nil {
