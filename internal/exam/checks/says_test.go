@@ -54,7 +54,7 @@ var says = map[string][]string{
 
 	"BLOCKING_FD blocking-fd": {"O_NONBLOCK was set on the listener alone"},
 	"NOT_EDGE edge-no-more":   {"EPOLL_CTL_MOD replaces the whole mask"},
-	"NOT_EPOLL not-epoll":     {"another call than epoll_wait(2) waits for the clients"},
+	"NOT_EPOLL not-epoll":     {"a call other than epoll_wait(2) waits for the clients"},
 
 	"EPOLLOUT_ALWAYS_ARMED epollout-always-armed": {"EPOLLOUT is requested although write(2) has not met EAGAIN"},
 	"EPOLLOUT_ALWAYS_ARMED epollout-stays":        {"EPOLLOUT was not removed after the last byte was written"},

@@ -19,7 +19,7 @@ var BlockingFD = exam.Check{
 
 var NotEpoll = exam.Check{
 	ID: "NOT_EPOLL", Title: "the listener and the clients are in one epoll instance", For: epollServers, Run: notEpoll, Looks: true,
-	Usually: "another call than epoll_wait(2) waits for the clients",
+	Usually: "a call other than epoll_wait(2) waits for the clients",
 	Reread:  []string{`epoll_create1(2) "epoll_create1()"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 
@@ -74,7 +74,7 @@ func notEpoll(s *exam.Session) error {
 		switch {
 		case p.ListenerEpfd < 0:
 			if doing := s.Server.Doing(); strings.HasPrefix(doing, "asleep in ") && !strings.HasPrefix(doing, "asleep in epoll") {
-				s.Usually = "another call than epoll_wait(2) waits for the clients: the server is " + doing
+				s.Usually = "a call other than epoll_wait(2) waits for the clients: the server is " + doing
 			}
 			return s.Fail("fdinfo", "no epoll instance of process %d has the listening socket on its interest list", p.PID)
 		case p.Registered() && p.Epfd != p.ListenerEpfd:

@@ -22,7 +22,7 @@ const (
 
 var AcceptLost = exam.Check{
 	ID: "ACCEPT_LOST", Title: "5000 clients that connect at once are all served", For: echoServers, Run: acceptLost, Clients: burstClients,
-	Usually: "one accept(2) for each edge: several clients in one edge, and all but the first wait",
+	Usually: "one accept(2) for each edge: if several clients share an edge, all but the first wait",
 	Reread:  []string{`epoll(7) "Questions and answers"`, `listen(2) "DESCRIPTION"`}, Chapter: exam.ChapterEdge,
 }
 
@@ -122,7 +122,7 @@ func acceptQueued(s *exam.Session) error {
 		if _, dead := s.Server.AwaitDeath(); dead {
 			return exam.SkipCheck("the server does not survive SIGSTOP and SIGCONT: see DIED_ON_SIGNAL")
 		}
-		s.Usually = "there is a limit to how many clients are accepted for each edge: the others wait for the next one"
+		s.Usually = "the server accepts a limited number of clients for each edge: the others wait for the next edge"
 		if i <= 1 {
 			s.Usually = "one accept(2) for each edge; or clients that stay connected keep others from being served: see ONE_AT_A_TIME"
 		}

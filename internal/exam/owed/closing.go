@@ -23,7 +23,7 @@ var HalfCloseLost = exam.Check{
 }
 
 var DiedOnReset = exam.Check{
-	ID: "DIED_ON_RESET", Title: "clients that reset their connection harm nobody else", For: echoServers, Run: diedOnReset, Survival: true,
+	ID: "DIED_ON_RESET", Title: "clients that reset their connection harm no other client", For: echoServers, Run: diedOnReset, Survival: true,
 	Usually: "ECONNRESET or EPIPE ends the process, or SIGPIPE does (send(2), MSG_NOSIGNAL)",
 	Reread:  []string{`write(2) "ERRORS"`, `send(2) "The flags argument"`, `tcp(7) "Error handling"`}, Chapter: exam.ChapterBlocking,
 }

@@ -159,7 +159,7 @@ func takesTurn(s *exam.Session, first *exam.Client) error {
 		}
 		after, _ := s.Server.CPUTime()
 		if spent := after - before; spent > maxTurnCPU {
-			s.Usually = "accept(2) is called again and again although it fails, and others wait meanwhile"
+			s.Usually = "the loop calls accept(2) again and again although it fails, and the clients wait meanwhile"
 			return s.Fail("one left", "of the clients that were served; before one of the %d that waited was answered, the server used %v of CPU time",
 				waiting, spent.Round(time.Millisecond))
 		}

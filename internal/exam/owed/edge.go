@@ -8,7 +8,7 @@ import (
 
 var EdgeLost = exam.Check{
 	ID: "EDGE_LOST", Title: "much data in one edge, then silence: all of it is answered", For: echoServers, Run: edgeLost,
-	Usually: "one read(2) for each edge: the bytes that it leaves are noticed only when more arrive; or the loop sleeps although it knows of work",
+	Usually: "one read(2) for each edge: the bytes that it leaves are read only when more arrive; or the loop sleeps although a connection is still ready",
 	Reread:  []string{`epoll(7) "Level-triggered and edge-triggered"`, `epoll(7) "Questions and answers"`}, Chapter: exam.ChapterEdge,
 }
 

@@ -63,7 +63,7 @@ func busyLoop(s *exam.Session) error {
 	sendAllAndEnd(s, ended)
 	s.Note("two more", "sent what the server took, and read nothing; the second one has called shutdown(SHUT_WR)")
 	if !isIdle(s, stallWatch) {
-		s.Usually = "an event is requested that the loop does not handle while a client is owed something: level-triggered, it is reported again at once"
+		s.Usually = "while bytes are pending, an event is requested that the loop does not handle: level-triggered epoll reports it again at once"
 		explainSpin(s, stalled, ended)
 		return exam.ErrFailed
 	}

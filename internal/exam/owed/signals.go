@@ -107,7 +107,7 @@ func explainSurvivor(s *exam.Session) {
 		s.Usually = "SIGTERM is blocked, as for signalfd(2), and nothing reads it: the signalfd has to be on the interest list"
 	case signals.Caught.Has(unix.SIGTERM):
 		s.Note("signals", "process %d has a handler for SIGTERM: SigCgt in /proc/%d/status", parent, parent)
-		s.Usually = "the handler returns and the loop goes on: when epoll_wait(2) fails with EINTR, look at what the handler has set"
+		s.Usually = "the handler returns and the loop continues: when epoll_wait(2) fails with EINTR, check the flag that the handler sets"
 	}
 }
 

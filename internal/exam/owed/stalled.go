@@ -20,7 +20,7 @@ var StuckWriter = exam.Check{
 
 var UnboundedBuffer = exam.Check{
 	ID: "UNBOUNDED_BUFFER", Title: "a client that never reads costs little memory", For: echoServers, Run: unboundedBuffer, Looks: true,
-	Usually: "the server goes on reading from a client that does not take its answers",
+	Usually: "the server keeps reading from a client that does not read its answers",
 	Reread:  []string{`tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 

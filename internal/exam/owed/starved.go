@@ -133,7 +133,7 @@ func compete(s *exam.Session, flood *exam.Client, r rival) error {
 		}
 	}
 	if r.client == nil {
-		s.Usually = "the loop serves the clients that it knows to be ready until none of them is, and does not ask for others meanwhile"
+		s.Usually = "the loop serves its ready clients until none is left, and does not call epoll_wait(2) for others meanwhile"
 	}
 	s.Note("sent", "%d KiB by one client and %s by %s; the server was stopped until all of it was in the kernel's queues", queuedBytes>>10, s.Dialogue.Message(), r.name)
 	s.Note("read", "%d KiB of the first client before the server turned to the other: too many in %d rounds, a fair share in %d",

@@ -7,7 +7,7 @@ import (
 )
 
 var CrossedWires = exam.Check{
-	ID: "CROSSED_WIRES", Title: "each client gets its own bytes and nobody else's", For: echoServers, Run: crossedWires,
+	ID: "CROSSED_WIRES", Title: "each client gets its own bytes and no others", For: echoServers, Run: crossedWires,
 	Usually: "state kept by descriptor number outlives the connection, and the number is used again",
 	Reread:  []string{`close(2) "DESCRIPTION"`, `epoll(7) "Possible pitfalls and ways to avoid them"`}, Chapter: exam.ChapterLevel,
 }

@@ -16,7 +16,7 @@ const (
 
 var ChatCrowd = exam.Check{
 	ID: "CHAT_CROWD", Title: "500 clients hear each other, and then the server sleeps", For: []exam.Profile{exam.Chat}, Run: chatCrowd, Looks: true, Clients: chatClients,
-	Usually: "a client is left out while many are served, or EPOLLOUT is requested with nothing to write",
+	Usually: "the server skips a client while it serves many, or EPOLLOUT is requested with nothing to write",
 	Reread:  []string{`epoll_wait(2) "DESCRIPTION"`, `epoll_ctl(2) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 

@@ -11,7 +11,7 @@ const murmurLines = 32_000 // lines of one letter in one write(2): ten times as 
 
 var ChatLostLine = exam.Check{
 	ID: "CHAT_LOST_LINE", Title: "each line goes to all other clients, whole, once and in order", For: []exam.Profile{exam.Chat}, Run: chatLostLine,
-	Usually: "what one read(2) returns is taken for a line, or what has come of a line is kept for all clients together",
+	Usually: "the result of one read(2) is taken for a line, or all clients share the buffer for the beginning of a line",
 	Reread:  []string{`read(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 

@@ -8,7 +8,7 @@ import (
 
 var ChatWrongName = exam.Check{
 	ID: "CHAT_WRONG_NAME", Title: "each client has a name of its own, and the others learn that it joins and leaves", For: []exam.Profile{exam.Chat}, Run: chatWrongName,
-	Usually: "the name outlives its connection, or a client that has no name yet is treated as one of the others",
+	Usually: "the name outlives its connection, or a client without a name is treated like the others",
 	Reread:  []string{`close(2) "DESCRIPTION"`, `read(2) "RETURN VALUE"`}, Chapter: exam.ChapterLevel,
 }
 

@@ -132,7 +132,7 @@ func endsWithPending(s *exam.Session, speaker *talker, readers []*talker, next i
 			return err
 		}
 		if !found {
-			s.Usually = "fewer than 64 KiB of lines are kept for a client"
+			s.Usually = "the server keeps fewer than 64 KiB of lines for a client"
 			return s.Fail("late", "had not read yet, and was cut off when no more than %d bytes were pending", behind+size)
 		}
 		line := len(saidBy("speaker", speechLine(0)))
@@ -168,7 +168,7 @@ func endsWithPending(s *exam.Session, speaker *talker, readers []*talker, next i
 		return err
 	}
 	if gets.heard < next-first {
-		s.Usually = "read(2) returned 0 and the connection was closed with lines still pending; or fewer than 64 KiB of lines are kept for a client"
+		s.Usually = "read(2) returned 0 and the connection was closed with lines still pending; or the server keeps fewer than 64 KiB of lines for a client"
 		return s.Fail("late", "then read %d of the %d lines said before", gets.heard, next-first)
 	}
 	for _, t := range all {
@@ -204,7 +204,7 @@ func catchesUp(s *exam.Session, slow *slowReader, speaker *talker, readers []*ta
 		return s.Fail("speaker", "got back %s", problem)
 	}
 	if err := slow.read(s, 1); err == exam.ErrSilence || err == io.EOF {
-		s.Usually = "a client that was full once is never written to again: EPOLLOUT says when there is room"
+		s.Usually = "after EAGAIN the server never writes to that client again: EPOLLOUT reports when there is room"
 		return s.Fail("slow", "was still connected and had read everything; then another line was said, and it heard nothing")
 	} else if err != nil {
 		return err

@@ -63,7 +63,7 @@ func (l *slowReader) read(s *exam.Session, n int) error {
 		line, err := l.line(exam.ReplyTimeout)
 		switch {
 		case err == exam.ErrSilence && line != "":
-			s.Usually = "a line was written in part, and the rest of it forgotten: a line that has been begun must be finished"
+			s.Usually = "a line was written in part, and the rest was dropped: a line that was started must be finished"
 			return s.Fail("slow", "read %s, and then a part of one, %s, without the rest", exam.Plural(l.heard, "line", "lines"), quoted(line))
 		case err == exam.ErrSilence:
 			return exam.ErrSilence
@@ -75,7 +75,7 @@ func (l *slowReader) read(s *exam.Session, n int) error {
 		text, _ := strings.CutPrefix(line, "speaker: ")
 		i, err := strconv.Atoi(text[:min(len(text), 8)])
 		if err != nil || line != "speaker: "+speechLine(i) {
-			s.Usually = "a line was written in part, and the rest of it dropped for lack of room: a line that has been begun must be finished"
+			s.Usually = "a line was written in part, and the rest was dropped for lack of room: a line that was started must be finished"
 			return s.Fail("slow", "read %s, and then one that no client had said: %s", exam.Plural(l.heard, "line", "lines"), quoted(line))
 		}
 		if i < l.next {

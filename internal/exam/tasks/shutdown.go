@@ -189,7 +189,7 @@ func idleClosed(s *exam.Session, a *termClients) error {
 	for _, c := range a.idle {
 		switch err := c.AwaitEOF(max(time.Until(a.noticed.Add(promptClose)), exam.StallTime)); {
 		case err == exam.ErrSilence:
-			s.Usually = "only clients with an event are looked at: an idle one causes none, and has to be closed without"
+			s.Usually = "the server looks only at clients with an event: an idle client causes none, and has to be closed without one"
 			return s.Fail("idle", "clients were still connected %v after the signal: they are owed nothing", promptClose)
 		case err != nil:
 			s.Usually = endsAtOnce

@@ -195,7 +195,7 @@ func expectStalledClosed(s *exam.Session, c *stalledClient) error {
 			break // bytes may still be under way, but the server has closed its end
 		}
 		if time.Since(c.since) > tooLate {
-			s.Usually = "a client that is owed something is not on the list, or only bytes that are read count as a sign of life"
+			s.Usually = "a client with pending bytes is not on the list, or only bytes that the server reads count as a sign of life"
 			return s.Fail("closed", "not within %v, in which no byte could move", tooLate)
 		}
 	}
