@@ -14,7 +14,7 @@ const (
 
 var RedisUnreadReplies = exam.Check{
 	ID: "REDIS_UNREAD_REPLIES", Title: "a client that does not read its replies costs little memory, and holds up no other", For: []exam.Profile{exam.Redis}, Run: redisUnread, Looks: true,
-	Usually: "the server goes on reading from a client that does not take its replies",
+	Usually: "the server keeps reading from a client that does not read its replies",
 	Reread:  []string{`write(2) "RETURN VALUE"`, `tcp(7) "DESCRIPTION"`}, Chapter: exam.ChapterLevel,
 }
 
