@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A proseRule is a turn of phrase that readers stumble over, such as a word for
-// word translation, and that a pattern can find.
+// A proseRule describes a turn of phrase that readers stumble over, such as a
+// word-for-word translation, and that a pattern can find.
 type proseRule struct {
 	find   *regexp.Regexp
 	advice string // what to write instead
@@ -15,9 +15,8 @@ type proseRule struct {
 	good   string // one in which it finds nothing
 }
 
-// proseRules lists the rules of wording for the prose of all documents. A rule must
-// be right nearly always, because no line can switch it off. What needs judgement
-// is not in this list.
+// proseRules lists the rules of wording for all documents and programs. A rule must
+// be right almost always, because no line can switch it off.
 var proseRules = []proseRule{
 	{phrase(`START(?:Who|Whoever|Whom) SENTENCE[.!]`),
 		"name the subject: a client, a program, a reader",
@@ -28,9 +27,9 @@ var proseRules = []proseRule{
 	{phrase(`\b(?:for|to|of|by|from|with) who (?:is|has|was|does|waits|comes|needs|wants|reads)\b`),
 		`name the noun: "a client that waits"`,
 		"No edge comes for who waits already.", "Queued clients produce no new edge. Nobody knows who waits."},
-	{phrase(`(?:[;:] |\b(?:and|but|because|that) )who (?:does not|is not|has not|has no|waits|leaves|comes)\b`),
+	{phrase(`(?:[;:] |\b(?:and|but|because|that) )who (?:does not|is not|has not|has no|waits|leaves|comes)\bSENTENCE[.!]`),
 		`name the noun: "a client that waits"`,
-		"Ready clients cost time, but who is not ready costs none.", "A client, which is not ready, costs none."},
+		"Ready clients cost time, but who is not ready costs none.", "An idle client costs none, and who waits for it?"},
 	{phrase(`\b(?:client|server|peer) SENTENCE\b(?:he|his|him)\b`),
 		`a client is "it"`,
 		"A client gets what he is owed.", "A client gets what it is owed. His bytes are there."},
@@ -61,7 +60,7 @@ var proseRules = []proseRule{
 	{phrase(`(?i)\b(?:one|two|three|\d+) (?:read|write|call|line|byte|client|time|turn|system call)s? more\b`),
 		`"one extra read"`,
 		"That costs one read more.", "That costs one extra read."},
-	{phrase(`(?i)\b(?:with|by|ended|ends|stop|end|stopped) by Ctrl-|\bby Ctrl-`),
+	{phrase(`(?i)\bby Ctrl-`),
 		`an instrument takes "with"`,
 		"End it by Ctrl-C.", "End it with Ctrl-C."},
 	{phrase(`(?i)(?:[a-z_0-9]\(\d\)|\b(?:kernel|call|server|loop|socket|listener)) (?:does not |do not )?minds?\b`),
