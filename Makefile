@@ -21,8 +21,8 @@ endif
 
 # All packages except the learner's programs, exercises/NN-name/main.go: an error
 # there is not an error of the repository. tools/lab is a module of its own, listed
-# in go.work. go.work leaves out tools/bench and tools/walk, so that only those who use
-# them download their libraries.
+# in go.work. go.work leaves out the modules of ALONE, so that only those who use them
+# download their libraries.
 PACKAGES = $(shell go list -e ./... | grep -vE '/exercises/[0-9]+-[^/]+$$') ./tools/lab/...
 SOURCE = $(shell find . -name '*.go' | grep -vE '/exercises/[0-9]+-[^/]+/main.go$$')
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -47,7 +47,7 @@ COUNTED4 := $(COUNTED3)
 .PHONY: help test soak check setup doctor fmt lint clean strace bin/suite
 .PHONY: beyond exercises exercise hint solution diff reset watch bin/exercises
 .PHONY: $(foreach n,$(STEPS),step$(n) trace$(n) count$(n)) diff2 diff3 diff4 docs lab xray bench plots
-.PHONY: walk bin/walk/walk $(foreach n,$(STEPS),walk$(n))
+.PHONY: tour walk bin/walk/walk $(foreach n,$(STEPS),walk$(n))
 
 help: ## this list
 	@sed -n -e 's/^## \([^:]*\): */\1## /p' -e 's/^\([a-z][a-z0-9]*\):[^#]*## */\1## /p' $(MAKEFILE_LIST) \
@@ -86,8 +86,9 @@ test soak lint: export GOFLAGS += -trimpath -buildvcs=false
 test soak lint: export CGO_ENABLED = 0
 
 # Modules of their own, outside the workspace.
-ALONE := tools/bench tools/walk
-SUITE = bin/suite -alone tools/bench,tools/walk $(if $(RUN),-run '$(RUN)')
+ALONE := tools/bench tools/walk tools/tour
+comma := ,
+SUITE = bin/suite -alone $(subst $() ,$(comma),$(ALONE)) $(if $(RUN),-run '$(RUN)')
 
 test: setup bin/suite ## the tests, in some three minutes; ALL=1: all of them [RUN=regexp]
 	@$(SUITE) $(if $(ALL),,-short) $(PACKAGES)
@@ -145,6 +146,10 @@ endif
 WALK = $(if $(RECORD),-record "$(RECORD)")
 bin/walk/walk:
 	@GOWORK=off go build -C tools/walk -o ../../bin/walk/walk .
+
+tour: ## the chapters in a browser, with labs to edit and walks to step through
+	@GOWORK=off go build -C tools/tour -o ../../bin/tour .
+	@trap 'sleep 0.1' INT; bin/tour
 
 # RAW=1: exercise 19; TRIED=1: what was tried to make step 3 cheaper; SHARED=1: the
 # clients may use the servers' CPUs.

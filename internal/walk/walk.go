@@ -99,10 +99,11 @@ func Start(command []string) (*Session, error) {
 	}
 	started := make(chan error)
 	go func() {
-		// ptrace(2) accepts requests from the thread alone that traces. This
-		// goroutine never unlocks its thread, so the thread ends with it, and
-		// PTRACE_O_EXITKILL then kills the program.
+		// ptrace(2) accepts requests only from the thread that traces. The thread is
+		// given back at the end: if it ended, the kernel would kill every process that
+		// was started on it with a parent-death signal (prctl(2)).
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		defer close(s.closed)
 		defer s.view.ready.close()
 		t, err := launch(path, command, debug, s.output)
