@@ -68,12 +68,12 @@ var calls = map[string][]argument{
 	"dup2":            {fd, integer},
 	"dup3":            {fd, integer, flags(openFlags)},
 	"epoll_create":    {integer},
-	"epoll_create1":   {flags([]flag{{unix.EPOLL_CLOEXEC, "EPOLL_CLOEXEC"}})},
+	"epoll_create1":   {flags([]bit{{unix.EPOLL_CLOEXEC, "EPOLL_CLOEXEC"}})},
 	"epoll_ctl":       {fd, one(epollOps), integer, eventIn},
 	"epoll_wait":      {fd, eventsOut, integer, integer},
 	"epoll_pwait":     {fd, eventsOut, integer, integer, pointer},
 	"epoll_pwait2":    {fd, eventsOut, integer, pointer, pointer},
-	"eventfd2":        {integer, flags([]flag{{unix.EFD_SEMAPHORE, "EFD_SEMAPHORE"}, {unix.EFD_NONBLOCK, "EFD_NONBLOCK"}, {unix.EFD_CLOEXEC, "EFD_CLOEXEC"}})},
+	"eventfd2":        {integer, flags([]bit{{unix.EFD_SEMAPHORE, "EFD_SEMAPHORE"}, {unix.EFD_NONBLOCK, "EFD_NONBLOCK"}, {unix.EFD_CLOEXEC, "EFD_CLOEXEC"}})},
 	"exit_group":      {integer},
 	"fcntl":           {fd, one(fcntlCommands), fcntlArg},
 	"getpeername":     {fd, addrOut, lenOut},
@@ -91,10 +91,10 @@ var calls = map[string][]argument{
 	"sched_yield":     {},
 	"sendto":          {fd, bufferIn, integer, flags(messageFlags), pointer, integer},
 	"setsockopt":      {fd, one(levels), option, intIn, integer},
-	"shutdown":        {fd, one([]flag{{unix.SHUT_RD, "SHUT_RD"}, {unix.SHUT_WR, "SHUT_WR"}, {unix.SHUT_RDWR, "SHUT_RDWR"}})},
-	"signalfd4":       {fd, pointer, integer, flags([]flag{{unix.SFD_NONBLOCK, "SFD_NONBLOCK"}, {unix.SFD_CLOEXEC, "SFD_CLOEXEC"}})},
-	"socket":          {one([]flag{{unix.AF_INET, "AF_INET"}, {unix.AF_INET6, "AF_INET6"}, {unix.AF_UNIX, "AF_UNIX"}}), socketType, integer},
-	"timerfd_create":  {one([]flag{{unix.CLOCK_REALTIME, "CLOCK_REALTIME"}, {unix.CLOCK_MONOTONIC, "CLOCK_MONOTONIC"}}), flags([]flag{{unix.TFD_NONBLOCK, "TFD_NONBLOCK"}, {unix.TFD_CLOEXEC, "TFD_CLOEXEC"}})},
+	"shutdown":        {fd, one([]bit{{unix.SHUT_RD, "SHUT_RD"}, {unix.SHUT_WR, "SHUT_WR"}, {unix.SHUT_RDWR, "SHUT_RDWR"}})},
+	"signalfd4":       {fd, pointer, integer, flags([]bit{{unix.SFD_NONBLOCK, "SFD_NONBLOCK"}, {unix.SFD_CLOEXEC, "SFD_CLOEXEC"}})},
+	"socket":          {one([]bit{{unix.AF_INET, "AF_INET"}, {unix.AF_INET6, "AF_INET6"}, {unix.AF_UNIX, "AF_UNIX"}}), socketType, integer},
+	"timerfd_create":  {one([]bit{{unix.CLOCK_REALTIME, "CLOCK_REALTIME"}, {unix.CLOCK_MONOTONIC, "CLOCK_MONOTONIC"}}), flags([]bit{{unix.TFD_NONBLOCK, "TFD_NONBLOCK"}, {unix.TFD_CLOEXEC, "TFD_CLOEXEC"}})},
 	"timerfd_settime": {fd, integer, timerIn, pointer},
 	"write":           {fd, bufferIn, integer},
 	"writev":          {fd, pointer, integer},
@@ -190,23 +190,23 @@ func pointer(t *tracee, i int) string {
 	return "…"
 }
 
-type flag struct {
+type bit struct {
 	bit  uint64
 	name string
 }
 
 var (
-	socketFlags   = []flag{{unix.SOCK_NONBLOCK, "SOCK_NONBLOCK"}, {unix.SOCK_CLOEXEC, "SOCK_CLOEXEC"}}
-	openFlags     = []flag{{unix.O_RDWR, "O_RDWR"}, {unix.O_WRONLY, "O_WRONLY"}, {unix.O_APPEND, "O_APPEND"}, {unix.O_NONBLOCK, "O_NONBLOCK"}, {unix.O_CLOEXEC, "O_CLOEXEC"}}
-	messageFlags  = []flag{{unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"}, {unix.MSG_DONTWAIT, "MSG_DONTWAIT"}, {unix.MSG_PEEK, "MSG_PEEK"}, {unix.MSG_MORE, "MSG_MORE"}, {unix.MSG_TRUNC, "MSG_TRUNC"}}
-	epollOps      = []flag{{unix.EPOLL_CTL_ADD, "EPOLL_CTL_ADD"}, {unix.EPOLL_CTL_MOD, "EPOLL_CTL_MOD"}, {unix.EPOLL_CTL_DEL, "EPOLL_CTL_DEL"}}
-	fcntlCommands = []flag{{unix.F_GETFL, "F_GETFL"}, {unix.F_SETFL, "F_SETFL"}, {unix.F_GETFD, "F_GETFD"}, {unix.F_SETFD, "F_SETFD"}, {unix.F_DUPFD, "F_DUPFD"}, {unix.F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC"}}
-	levels        = []flag{{unix.SOL_SOCKET, "SOL_SOCKET"}, {unix.IPPROTO_TCP, "IPPROTO_TCP"}, {unix.IPPROTO_IPV6, "IPPROTO_IPV6"}}
-	socketOptions = []flag{{unix.SO_REUSEADDR, "SO_REUSEADDR"}, {unix.SO_REUSEPORT, "SO_REUSEPORT"}, {unix.SO_ERROR, "SO_ERROR"}, {unix.SO_LINGER, "SO_LINGER"}, {unix.SO_KEEPALIVE, "SO_KEEPALIVE"}, {unix.SO_RCVBUF, "SO_RCVBUF"}, {unix.SO_SNDBUF, "SO_SNDBUF"}, {unix.SO_PROTOCOL, "SO_PROTOCOL"}, {unix.SO_DOMAIN, "SO_DOMAIN"}, {unix.SO_TYPE, "SO_TYPE"}}
-	tcpOptions    = []flag{{unix.TCP_NODELAY, "TCP_NODELAY"}, {unix.TCP_CORK, "TCP_CORK"}, {unix.TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"}}
+	socketFlags   = []bit{{unix.SOCK_NONBLOCK, "SOCK_NONBLOCK"}, {unix.SOCK_CLOEXEC, "SOCK_CLOEXEC"}}
+	openFlags     = []bit{{unix.O_RDWR, "O_RDWR"}, {unix.O_WRONLY, "O_WRONLY"}, {unix.O_APPEND, "O_APPEND"}, {unix.O_NONBLOCK, "O_NONBLOCK"}, {unix.O_CLOEXEC, "O_CLOEXEC"}}
+	messageFlags  = []bit{{unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"}, {unix.MSG_DONTWAIT, "MSG_DONTWAIT"}, {unix.MSG_PEEK, "MSG_PEEK"}, {unix.MSG_MORE, "MSG_MORE"}, {unix.MSG_TRUNC, "MSG_TRUNC"}}
+	epollOps      = []bit{{unix.EPOLL_CTL_ADD, "EPOLL_CTL_ADD"}, {unix.EPOLL_CTL_MOD, "EPOLL_CTL_MOD"}, {unix.EPOLL_CTL_DEL, "EPOLL_CTL_DEL"}}
+	fcntlCommands = []bit{{unix.F_GETFL, "F_GETFL"}, {unix.F_SETFL, "F_SETFL"}, {unix.F_GETFD, "F_GETFD"}, {unix.F_SETFD, "F_SETFD"}, {unix.F_DUPFD, "F_DUPFD"}, {unix.F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC"}}
+	levels        = []bit{{unix.SOL_SOCKET, "SOL_SOCKET"}, {unix.IPPROTO_TCP, "IPPROTO_TCP"}, {unix.IPPROTO_IPV6, "IPPROTO_IPV6"}}
+	socketOptions = []bit{{unix.SO_REUSEADDR, "SO_REUSEADDR"}, {unix.SO_REUSEPORT, "SO_REUSEPORT"}, {unix.SO_ERROR, "SO_ERROR"}, {unix.SO_LINGER, "SO_LINGER"}, {unix.SO_KEEPALIVE, "SO_KEEPALIVE"}, {unix.SO_RCVBUF, "SO_RCVBUF"}, {unix.SO_SNDBUF, "SO_SNDBUF"}, {unix.SO_PROTOCOL, "SO_PROTOCOL"}, {unix.SO_DOMAIN, "SO_DOMAIN"}, {unix.SO_TYPE, "SO_TYPE"}}
+	tcpOptions    = []bit{{unix.TCP_NODELAY, "TCP_NODELAY"}, {unix.TCP_CORK, "TCP_CORK"}, {unix.TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"}}
 )
 
-func join(value uint64, of []flag) string {
+func join(value uint64, of []bit) string {
 	var names []string
 	for _, f := range of {
 		if value&f.bit == f.bit && f.bit != 0 {
@@ -220,24 +220,24 @@ func join(value uint64, of []flag) string {
 	return strings.ReplaceAll(strings.Join(names, "|"), "0x0", "0")
 }
 
-func flags(of []flag) argument {
+func flags(of []bit) argument {
 	return func(t *tracee, i int) string { return join(uint64(uint32(t.args[i])), of) }
 }
 
-func nameOf(value uint64, of []flag) string {
-	i := slices.IndexFunc(of, func(f flag) bool { return f.bit == value })
+func nameOf(value uint64, of []bit) string {
+	i := slices.IndexFunc(of, func(f bit) bool { return f.bit == value })
 	if i < 0 {
 		return strconv.Itoa(int(value))
 	}
 	return of[i].name
 }
 
-func one(of []flag) argument {
+func one(of []bit) argument {
 	return func(t *tracee, i int) string { return nameOf(uint64(uint32(t.args[i])), of) }
 }
 
 func socketType(t *tracee, i int) string {
-	types := []flag{{unix.SOCK_STREAM, "SOCK_STREAM"}, {unix.SOCK_DGRAM, "SOCK_DGRAM"}}
+	types := []bit{{unix.SOCK_STREAM, "SOCK_STREAM"}, {unix.SOCK_DGRAM, "SOCK_DGRAM"}}
 	const kind = 0xf // SOCK_TYPE_MASK of the kernel
 	value := uint64(uint32(t.args[i]))
 	s := nameOf(value&kind, types)
@@ -261,7 +261,7 @@ func fcntlArg(t *tracee, i int) string {
 	case unix.F_SETFL:
 		return join(uint64(uint32(t.args[i])), openFlags)
 	case unix.F_SETFD:
-		return join(uint64(uint32(t.args[i])), []flag{{unix.FD_CLOEXEC, "FD_CLOEXEC"}})
+		return join(uint64(uint32(t.args[i])), []bit{{unix.FD_CLOEXEC, "FD_CLOEXEC"}})
 	}
 	return integer(t, i)
 }

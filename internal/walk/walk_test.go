@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"net"
@@ -243,16 +244,15 @@ func settled(t *testing.T, c net.Conn) {
 	}
 }
 
+var clientCount = flag.Int("clients", 100, "that connect in TestCountsAsStrace")
+
 // For the same clients, walk sees as many calls as strace -c counts.
 func TestCountsAsStrace(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("strace is not installed: make setup")
 	}
-	clients := 1000
-	if testing.Short() {
-		clients = 100
-	}
+	clients := *clientCount
 	for _, step := range []string{"step3-epoll-lt", "step4-epoll-et"} {
 		t.Run(step, func(t *testing.T) {
 			args, err := Build(t.Context(), []string{step})
