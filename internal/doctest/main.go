@@ -13,7 +13,8 @@
 //	…
 //	-->
 //
-// Besides, a fenced block with the language lab is its own script: see lab.go.
+// Besides, a fenced block with the language lab or walk is its own script: see lab.go and
+// walk.go.
 //
 // A transcript is compared by what lasts. Descriptors, ports of clients, process
 // IDs, durations and observations of the examiner always may differ (compare.go
