@@ -80,16 +80,12 @@ func (s *Session) whyUnaccepted() string {
 	if err != nil {
 		return ""
 	}
-	places, err := s.Server.Places(listeners...)
-	if err != nil || len(places) == 0 {
+	p, ok := s.listenerPlace(listeners)
+	if !ok {
 		return ""
 	}
 	if !strings.HasPrefix(s.Server.Doing(), "asleep in epoll") {
 		return s.whyBlocked(Place{})
-	}
-	p := places[0]
-	if i := slices.IndexFunc(places, Place.Registered); i >= 0 {
-		p = places[i]
 	}
 	if p.Runtime {
 		return ""
@@ -106,10 +102,38 @@ func (s *Session) whyUnaccepted() string {
 		return ""
 	case p.Mask&unix.EPOLLIN == 0:
 		return "EPOLLIN is not requested for the listener, or EPOLLONESHOT has used it up: nothing reports the clients in its queue"
+	case p.Mask&unix.EPOLLET != 0 && p.Mask&unix.EPOLLEXCLUSIVE != 0:
+		return "too few accept(2) for one edge: with EPOLLEXCLUSIVE, the edge wakes one epoll_wait(2) and not the others. Call accept(2) there until EAGAIN"
 	case p.Mask&unix.EPOLLET != 0:
 		return "too few accept(2) for one edge: EPOLLET reports the clients in the listener's queue only once. Call accept(2) until EAGAIN"
 	}
 	return ""
+}
+
+// listenerPlace returns a place of the listener, on an interest list if there is one.
+func (s *Session) listenerPlace(listeners []procfs.Socket) (Place, bool) {
+	places, err := s.Server.Places(listeners...)
+	if err != nil || len(places) == 0 {
+		return Place{}, false
+	}
+	return places[max(0, slices.IndexFunc(places, Place.Registered))], true
+}
+
+// ExplainSpinning says what keeps waking a server whose clients cannot be accepted, if
+// the listener's registration shows it.
+func (s *Session) ExplainSpinning() {
+	listeners, err := Listeners(s.Server.Addr)
+	if err != nil {
+		return
+	}
+	p, ok := s.listenerPlace(listeners)
+	if !ok || p.Runtime || !p.Registered() || p.Mask&unix.EPOLLIN == 0 {
+		return
+	}
+	s.NoteInterest(p)
+	if p.Mask&unix.EPOLLEXCLUSIVE != 0 {
+		s.Usually = "EPOLL_CTL_MOD fails with EINVAL for a registration with EPOLLEXCLUSIVE, so the listener stays registered: use EPOLL_CTL_DEL, and later EPOLL_CTL_ADD"
+	}
 }
 
 // The calls that wait for one descriptor, which is their first argument.

@@ -45,6 +45,8 @@ var says = map[string][]string{
 	"ACCEPT_LOST accept-once":   {"Call accept(2) until EAGAIN"},
 	"DIED_ON_RESET accept-once": {"Call accept(2) until EAGAIN"},
 
+	"SPINS_OUT_OF_FDS exclusive-stays": {"registered for EPOLLIN|EPOLLEXCLUSIVE", "EPOLL_CTL_MOD fails with EINVAL"},
+
 	"EDGE_LOST edge-lost": {"one read(2) for each edge"},
 
 	"BUSY_LOOP epollout-stays": {"registered for EPOLLIN|EPOLLOUT", "EPOLLOUT is requested with nothing to write"},

@@ -47,6 +47,7 @@ var wrongServers = []struct {
 	{"DIED_OUT_OF_FDS", "died-out-of-fds", exam.Echo, ""},
 	{"DIED_OUT_OF_FDS", "out-of-fds-waits", exam.LT, "DEAF_AFTER_OUT_OF_FDS"},
 	{"SPINS_OUT_OF_FDS", "spins-out-of-fds", exam.LT, ""},
+	{"SPINS_OUT_OF_FDS", "exclusive-stays", exam.LT, ""},
 	{"DEAF_AFTER_OUT_OF_FDS", "deaf-after-out-of-fds", exam.ET, ""},
 	{"BUSY_LOOP", "step2-nonblocking", exam.Echo, ""},
 	{"BUSY_LOOP", "busy-stalled", exam.LT, ""},

@@ -111,8 +111,10 @@ func spinsOutOfFDs(s *exam.Session) error {
 	s.Note("CPU", "%.1f %% of one CPU during %v with clients that cannot be accepted", used*100, watched)
 	switch {
 	case used >= retryCPU:
+		s.ExplainSpinning()
 		return exam.ErrFailed
 	case wanted >= noRest: // other processes keep the CPU from it
+		s.ExplainSpinning()
 		return s.Fail("wanted", "%.0f %% of the time", wanted*100)
 	}
 	return nil
