@@ -112,8 +112,8 @@ func (a *app) header(width int) {
 // footer shows a message or what the keys do.
 func (a *app) footer(width, height int) {
 	step := a.recording.Steps[a.at]
-	first := "space next  e to epoll_wait  r run  n client's next call  ←→ past  ? help  q"
-	second := "c connect  s send  b 64 KiB  p stop reading  f FIN  x reset  d close"
+	first := "space next  e to next wait  r run  n client's next call  ←→ past  ? help  q"
+	second := "c connect  s send  b 64 KiB  p pause  f FIN  x reset  d close"
 	if width < narrow {
 		first = "space next  e to wait  r run  ←→ past  ? help  q quit"
 		second = "c connect  s send  b 64K  p pause  f FIN  x RST  d close"
