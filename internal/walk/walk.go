@@ -19,11 +19,10 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Moment is what a stop shows of a call.
@@ -75,12 +74,12 @@ var ErrEnded = errors.New("the program has ended")
 // Start starts a command and stops it before its first instruction. The program is
 // killed by Close, and by the kernel if the process that called Start ends.
 func Start(command []string) (*Session, error) {
-	path, err := filepath.Abs(command[0])
+	path, err := exec.LookPath(command[0])
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if err := unix.Access(path, unix.X_OK); err != nil {
-		return nil, &fs.PathError{Op: "run", Path: command[0], Err: err}
 	}
 	debug, err := readDebugInfo(path)
 	if err != nil {

@@ -428,8 +428,9 @@ func TestStartFails(t *testing.T) {
 	for _, row := range []struct{ program, want string }{
 		{"/no/such/program", "no such file"},
 		{script, "no executable of this machine"},
-		{"README.md", "permission denied"},
-		{"docs", "no executable of this machine"},
+		{"./README.md", "permission denied"},
+		{"./docs", "is a directory"},
+		{"no-such-program", "not found"},
 	} {
 		s, err := Start([]string{row.program})
 		if err == nil {
@@ -553,7 +554,7 @@ func TestScriptErrors(t *testing.T) {
 		{"start step3-epoll-lt\na send x", "connect it first"},
 		{"start step3-epoll-lt\na connect", "does not listen yet"},
 		{"start step3-epoll-lt\nstart step3-epoll-lt", "running already"},
-		{"start no-such-step", "no such file"},
+		{"start no-such-step", "not found"},
 		{"start step3-epoll-lt -addr nonsense\nuntil asleep", "the program has ended; it has printed"},
 		{"start step3-epoll-lt\nskip asleep\na connect\na connect", "a client a already"},
 		{"start step3-epoll-lt\nuntil", "no such command"},
