@@ -18,15 +18,18 @@ import (
 type tour struct {
 	ctx context.Context // ends with the tour
 
+	terminals *terminals
+
 	mu    sync.Mutex
 	walks map[string]*liveWalk // by the page's name for it
 }
 
 func newTour(ctx context.Context) *tour {
-	return &tour{ctx: ctx, walks: make(map[string]*liveWalk)}
+	return &tour{ctx: ctx, terminals: newTerminals(), walks: make(map[string]*liveWalk)}
 }
 
 func (t *tour) close() {
+	t.terminals.close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, w := range t.walks {
@@ -42,6 +45,8 @@ func (t *tour) handler() http.Handler {
 	mux.HandleFunc("POST /lab", t.lab)
 	mux.HandleFunc("POST /walk/script", t.walkScript)
 	mux.HandleFunc("POST /walk/{id}", t.walk)
+	mux.HandleFunc("GET /terminals", t.terminals.events)
+	mux.HandleFunc("POST /terminals/{number}", t.terminals.keys)
 	return mux
 }
 

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"epoll-step-by-step/internal/procfs"
+
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -260,6 +262,14 @@ func TestScreens(t *testing.T) {
 		t.Skip("for people: SCREENSHOTS=FOLDER")
 	}
 	ctx, g := browse(t)
+	var picture []byte
+	do(t, ctx, chromedp.Navigate("http://"+g.host+"/docs/01-blocking.md"), chromedp.WaitVisible("#chapter h1"),
+		chromedp.Evaluate(`document.querySelectorAll('.replay.transcript .bar button')[1].click()`, nil))
+	until(t, ctx, `document.querySelector('.replay.transcript [role=status]').textContent.startsWith('done')`)
+	do(t, ctx, chromedp.Sleep(time.Second), chromedp.CaptureScreenshot(&picture))
+	if err := os.WriteFile(filepath.Join(folder, "play.png"), picture, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, size := range []struct {
 		width, height int64
 	}{{1440, 900}, {1024, 768}, {390, 844}} {
@@ -269,13 +279,77 @@ func TestScreens(t *testing.T) {
 				chromedp.Navigate("http://"+g.host+"/docs/03-epoll-level-triggered.md"), chromedp.WaitVisible("#chapter h1"),
 				chromedp.Evaluate(`document.querySelector('.replay.walk .bar button').click()`, nil))
 			until(t, ctx, `document.querySelector('#walk-state').textContent.startsWith('step 1 of')`)
-			var picture []byte
 			do(t, ctx, chromedp.Evaluate(`walk.move(walk.steps.findIndex(s => s.did === 'a send hello')); document.querySelector('.replay.walk').scrollIntoView(); scrollBy(0, -80)`, nil),
 				chromedp.Sleep(500*time.Millisecond), chromedp.CaptureScreenshot(&picture))
 			name := fmt.Sprintf("%dx%d-%s.png", size.width, size.height, scheme)
 			if err := os.WriteFile(filepath.Join(folder, name), picture, 0o644); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// What a reader types into a terminal reaches a shell, and a transcript plays.
+func TestTerminals(t *testing.T) {
+	ctx, g := browse(t)
+	do(t, ctx, chromedp.Navigate("http://"+g.host+"/docs/01-blocking.md"), chromedp.WaitVisible("#chapter h1"),
+		chromedp.Evaluate(`openPane('terminals'); terminals.all[0].pre.focus()`, nil),
+		chromedp.KeyEvent("echo $((6*7))-ok\r"))
+	until(t, ctx, `terminals.all[0].text.includes('42-ok')`)
+
+	// The screen of a terminal that prints megabytes stays usable.
+	do(t, ctx, chromedp.Evaluate(`terminals.type(2, 'yes | head -c 10M; echo end-$((1+1))\r')`, nil))
+	until(t, ctx, `terminals.all[1].text.includes('end-2')`)
+
+	var median float64 // of a key's way to the screen, in ms
+	do(t, ctx, chromedp.Evaluate(`(async () => {
+		const times = [];
+		for (let i = 0; i < 15; i++) {
+			const before = terminals.all[2].text, begin = performance.now();
+			terminals.type(3, 'x');
+			while (terminals.all[2].text === before) await new Promise(r => setTimeout(r, 1));
+			if (i > 2) times.push(performance.now() - begin);
+			await new Promise(r => setTimeout(r, 50));
+		}
+		return times.sort((a, b) => a - b)[times.length >> 1];
+	})()`, &median, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	t.Logf("a key is on the screen after %.1f ms", median)
+
+	// The lines of a transcript are typed into the terminals that they name.
+	do(t, ctx, chromedp.Evaluate(`terminals.type(3, '\x15')`, nil),
+		chromedp.Evaluate(`document.querySelector('.replay.transcript .bar button').click()`, nil))
+	until(t, ctx, `terminals.all[0].text.includes('make step1')`)
+}
+
+// Nothing that was started in a terminal is left when the tour ends.
+func TestHangup(t *testing.T) {
+	all := newTerminals()
+	term := all.all[0]
+	if err := all.start(term); err != nil {
+		t.Fatal(err)
+	}
+	term.master.WriteString("sleep 987654 & sleep 987654\r")
+	group := term.shell.Process.Pid
+	children := func() int {
+		list, _ := procfs.Descendants(group)
+		return len(list)
+	}
+	for end := time.Now().Add(10 * time.Second); children() < 2 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	pids, _ := procfs.Descendants(group)
+	if len(pids) < 2 {
+		t.Fatalf("the shell started %v", pids)
+	}
+	all.close()
+	for _, pid := range append(pids, group) {
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if p, err := procfs.Stat(pid); err != nil || p.State == 'Z' {
+				break
+			}
+		}
+		if p, err := procfs.Stat(pid); err == nil && p.State != 'Z' {
+			t.Errorf("process %d is left: %s", pid, p.Name)
 		}
 	}
 }

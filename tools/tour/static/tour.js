@@ -41,6 +41,7 @@ fold(store.get('folded') === '1' || store.get('folded') === null && innerWidth <
 
 function openPane(name) {
   fold(false);
+  if (name === 'terminals') terminals.open();
   for (const tab of document.querySelectorAll('[role=tab]')) {
     const chosen = tab.id === 'tab-' + name;
     tab.setAttribute('aria-selected', String(chosen));
@@ -199,6 +200,141 @@ $('#lab-run').addEventListener('click', async () => {
   }
 });
 $('#lab-script').addEventListener('keydown', e => { if (e.key === 'Enter' && e.ctrlKey) $('#lab-run').click(); });
+
+/* ---- Terminals ---- */
+
+const terminals = {
+  all: [],
+  // open makes the panes and listens for the screens, once.
+  open() {
+    if (this.all.length) return;
+    for (let n = 1; n <= 4; n++) {
+      const pre = element('pre', { tabIndex: 0, className: 'idle' });
+      pre.setAttribute('aria-label', 'Terminal ' + n);
+      const box = element('div', { className: 'terminal' }, element('h2', { textContent: String(n) }), pre);
+      pre.addEventListener('keydown', e => this.key(n, e));
+      pre.addEventListener('paste', e => { e.preventDefault(); this.type(n, e.clipboardData.getData('text').replace(/\r?\n/g, '\r')); });
+      $('#terminals').append(box);
+      this.all.push({ box, pre, text: '', queue: Promise.resolve() });
+    }
+    const events = new EventSource('/terminals'); // it connects again by itself
+    events.onmessage = e => this.draw(JSON.parse(e.data));
+  },
+  draw({ number, lines, cursor, running }) {
+    const t = this.all[number - 1];
+    let used = running ? cursor[1] + 1 : 0;
+    lines.forEach((line, y) => { if (line.some(s => s.t.trim())) used = Math.max(used, y + 1); });
+    t.text = lines.map(line => line.map(s => s.t).join('').trimEnd()).join('\n');
+    t.pre.classList.toggle('idle', used === 0);
+    t.pre.replaceChildren(...lines.slice(0, used).flatMap((line, y) => {
+      const row = [];
+      let x = 0;
+      for (const s of line) {
+        if (running && y === cursor[1] && x <= cursor[0] && cursor[0] < x + s.t.length) {
+          const at = cursor[0] - x;
+          row.push(element('span', { className: s.c || '', textContent: s.t.slice(0, at) }),
+            element('span', { className: 'cursor', textContent: s.t[at] }),
+            element('span', { className: s.c || '', textContent: s.t.slice(at + 1).trimEnd() }));
+        } else row.push(element('span', { className: s.c || '', textContent: s.t }));
+        x += s.t.length;
+      }
+      return [...row, '\n'];
+    }));
+    t.pre.scrollTop = t.pre.scrollHeight;
+  },
+  // type sends text to a terminal, in the order of the calls.
+  type(n, text) {
+    const t = this.all[n - 1];
+    t.queue = t.queue.then(() => fetch('/terminals/' + n, { method: 'POST', body: JSON.stringify(text) }))
+      .then(async r => { if (!r.ok) t.pre.textContent = await r.text(); }, () => { t.pre.textContent = 'The tour does not answer.'; });
+    return t.queue;
+  },
+  key(n, e) {
+    if (e.key === 'Escape' && e.ctrlKey && e.shiftKey) { e.target.blur(); return; }
+    if (e.metaKey || e.ctrlKey && e.shiftKey || e.ctrlKey && e.key === 'v') return; // the browser's own
+    const named = { Enter: '\r', Backspace: '\x7f', Tab: '\t', Escape: '\x1b', ArrowUp: '\x1b[A', ArrowDown: '\x1b[B', ArrowRight: '\x1b[C', ArrowLeft: '\x1b[D', Home: '\x1b[H', End: '\x1b[F', Delete: '\x1b[3~' };
+    let text = named[e.key] || (e.key.length === 1 ? e.key : '');
+    if (e.ctrlKey && /^[a-z]$/i.test(e.key)) text = String.fromCharCode(e.key.toUpperCase().charCodeAt(0) - 64);
+    if (!text) return;
+    e.preventDefault();
+    this.type(n, text);
+  },
+};
+
+// A transcript's lines can be typed into the terminals that it names.
+for (const pre of document.querySelectorAll('#chapter pre')) {
+  const lines = pre.textContent.replace(/\n$/, '').split('\n').map(text => {
+    const m = /^ (\d) │ ?(.*)$/.exec(text);
+    const [terminal, said] = m ? [Number(m[1]), m[2]] : [1, text];
+    let typed = null;
+    if (said.startsWith('$ ')) typed = said.slice(2) + '\r';
+    else if (m && said.endsWith(' ⏎')) typed = said.slice(0, -2) + '\r';
+    else if (m && said === '^C') typed = '\x03';
+    else if (m && said === '^D') typed = '\x04';
+    return { text, terminal, said, typed };
+  });
+  const numbered = /^ \d │ /m.test(pre.textContent);
+  if (!numbered && !(pre.textContent.startsWith('$ make ') && pre.closest('.chroma, pre'))) continue;
+  if (!lines.some(l => l.typed) || lines.some(l => l.terminal > 4)) continue;
+  for (const l of lines) l.element = element('span', { className: 'line', textContent: l.text });
+  pre.replaceChildren(...lines.flatMap(l => [l.element, '\n']));
+  const section = element('section', { className: 'replay transcript' });
+  pre.replaceWith(section);
+  const note = element('span', { className: 'hint', role: 'status' });
+  const next = element('button', { type: 'button', textContent: 'type the next line' });
+  const play = element('button', { type: 'button', textContent: 'play' });
+  section.append(pre, element('div', { className: 'bar' }, next, play, note));
+  let at = 0, playing = false;
+  const mark = () => {
+    while (at < lines.length && !lines[at].typed) at++;
+    lines.forEach((l, i) => { l.element.classList.toggle('due', i === at); l.element.classList.toggle('done', i < at); });
+    if (at >= lines.length) note.textContent = 'done: compare the terminals with the page';
+  };
+  // printed waits until a terminal shows the line before the next one that is typed.
+  const printed = async () => {
+    const last = {};
+    for (let i = 0; i < at; i++) last[lines[i].terminal] = lines[i];
+    const same = s => s.replace(/\d+/g, 'N').replace(/\s+/g, ' ').replace(/ ?█$/, '').trim();
+    for (let tries = 0; playing && tries < 100; tries++) {
+      if (Object.values(last).every(l => l.typed || l.said === '(nothing)' || same(terminals.all[l.terminal - 1].text).includes(same(l.said)))) return;
+      await new Promise(r => setTimeout(r, 100));
+    }
+  };
+  const step = async () => {
+    openPane('terminals');
+    terminals.open();
+    if (at >= lines.length) at = 0;
+    mark();
+    const l = lines[at];
+    const { box } = terminals.all[l.terminal - 1];
+    box.classList.add('lit');
+    l.element.scrollIntoView({ block: 'nearest' });
+    for (const c of l.typed) {
+      await terminals.type(l.terminal, c);
+      await new Promise(r => setTimeout(r, 15));
+    }
+    box.classList.remove('lit');
+    at++;
+    note.textContent = '';
+    mark();
+  };
+  next.addEventListener('click', step);
+  play.addEventListener('click', async () => {
+    if (playing) { playing = false; return; }
+    playing = true;
+    play.textContent = 'stop';
+    next.disabled = true;
+    do {
+      await step();
+      await printed();
+      await new Promise(r => setTimeout(r, 300)); // so that a reader can follow
+    } while (playing && at < lines.length);
+    playing = false;
+    play.textContent = 'play';
+    next.disabled = false;
+  });
+  mark();
+}
 
 /* ---- Predict: what the reader writes stays in this browser ---- */
 
