@@ -45,6 +45,10 @@ type snapshot struct {
 // errEnded reports that the process does not exist, or no longer.
 var errEnded = errors.New("has ended")
 
+// Inspect reports what a process waits for. It fails if the process does not exist, or
+// if this process may not inspect it. CPUPercent of the result is not set.
+func Inspect(pid int) (Report, error) { return inspect(pid) }
+
 // inspect reports what a process waits for. It fails with errEnded if the process does
 // not exist, and with fs.ErrPermission if this process may not inspect it.
 func inspect(pid int) (Report, error) {

@@ -42,6 +42,7 @@ func (t *tour) handler() http.Handler {
 	mux.Handle("GET /static/", http.FileServerFS(static))
 	mux.HandleFunc("GET /", t.document)
 	mux.HandleFunc("GET /man/{page}", t.man)
+	mux.HandleFunc("GET /kernel", t.kernel)
 	mux.HandleFunc("POST /lab", t.lab)
 	mux.HandleFunc("POST /walk/script", t.walkScript)
 	mux.HandleFunc("POST /walk/{id}", t.walk)

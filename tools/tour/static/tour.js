@@ -219,6 +219,24 @@ const terminals = {
     }
     const events = new EventSource('/terminals'); // it connects again by itself
     events.onmessage = e => this.draw(JSON.parse(e.data));
+    $('#terminals').append($('#live'));
+    $('#live-addr').addEventListener('change', () => this.watch());
+    this.watch();
+  },
+  // watch shows what the kernel holds for the server at the reader's address.
+  watch() {
+    this.kernel?.close();
+    let last;
+    this.kernel = new EventSource('/kernel?addr=' + encodeURIComponent($('#live-addr').value));
+    this.kernel.onmessage = e => {
+      const now = JSON.parse(e.data);
+      $('#live-state').textContent = now.program ? now.program + ' · ' + now.doing : 'no server listens there yet';
+      $('#live-kernel').style.visibility = now.program ? '' : 'hidden';
+      drawKernel($('#live-kernel'), now, last);
+      $('#live-kernel').classList.toggle('asleep', now.doing.startsWith('asleep'));
+      last = now;
+    };
+    this.kernel.onerror = () => { if (this.kernel.readyState === 2) $('#live-state').textContent = 'want an address such as 127.0.0.1:6379'; };
   },
   draw({ number, lines, cursor, running }) {
     const t = this.all[number - 1];
@@ -414,7 +432,7 @@ const walk = {
       ended: 'the program has ended: ' + step.end,
     }[step.moment]);
     this.drawSource(step);
-    drawKernel(step, this.steps[this.at - 1]);
+    drawKernel($('#kernel'), step, this.steps[this.at - 1]);
     this.drawCalls();
     this.drawKeys(step);
   },
@@ -521,19 +539,18 @@ const full = n => n ? Math.min(1, Math.log2(n + 1) / 23) : 0; // 8 MiB fill a ba
 
 const rowHeight = 26, top0 = 44, barX = [268, 362], barWidth = 50;
 
-function drawKernel(step, before) {
-  const svg = $('#kernel');
+function drawKernel(svg, step, before) {
   const kernel = step.kernel || {};
   const old = before ? before.kernel || {} : {};
   if (!svg.children.length) {
-    shape('text', { x: 10, y: 22, class: 'head', id: 'k-epoll' }, svg);
+    shape('text', { x: 10, y: 22, class: 'head epoll' }, svg);
     shape('text', { x: 110, y: 22, class: 'head' }, svg, 'interest');
     shape('text', { x: 198, y: 22, class: 'head' }, svg, 'ready');
     shape('text', { x: barX[0], y: 22, class: 'head' }, svg, 'unread');
     shape('text', { x: barX[1], y: 22, class: 'head' }, svg, 'unsent');
   }
   const epoll = (kernel.epolls || [])[0];
-  $('#k-epoll').textContent = epoll ? 'epoll ' + epoll.fd : 'no epoll';
+  $('.epoll', svg).textContent = epoll ? 'epoll ' + epoll.fd : 'no epoll';
   const rows = new Map();
   for (const s of kernel.sockets || []) rows.set(s.fd, { socket: s });
   for (const e of kernel.epolls || []) for (const i of e.interest || []) rows.set(i.fd, { ...rows.get(i.fd), interest: i });
@@ -563,12 +580,12 @@ function drawKernel(step, before) {
     const { socket, interest } = row;
     const name = (step.names || {})[fd] || '';
     $('.name', g).textContent = fd + ' ' + (name.startsWith('fd ') ? '' : name);
-    const short = interest ? mask(interest.events) : '';
+    const short = interest ? interest.text ?? mask(interest.events) : '';
     $('.mask', g).textContent = short.length > 10 ? short.replace('RDHUP', 'RD') : short;
     const chip = $('.chip', g);
     const ready = interest && interest.ready;
     chip.classList.toggle('off', !ready);
-    if (ready) $('text', chip).textContent = '● ' + mask(interest.level & (interest.events | 0x18));
+    if (ready) $('text', chip).textContent = '● ' + (interest.state ?? mask(interest.level & (interest.events | 0x18)));
     [socket ? socket.unread || 0 : 0, socket ? socket.unsent || 0 : 0].forEach((value, i) => {
       const listens = socket && socket.listening;
       const show = socket && socket.state !== 'CLOSE' && !(listens && i === 1);
@@ -580,8 +597,8 @@ function drawKernel(step, before) {
     g.classList.toggle('changed', JSON.stringify(row) !== JSON.stringify(oldRows.get(fd)));
   });
   const clients = step.clients || [];
-  let legend = $('#k-clients');
-  if (!legend) legend = shape('text', { id: 'k-clients', x: 10, class: 'quiet' }, svg);
+  let legend = $('.clients', svg);
+  if (!legend) legend = shape('text', { x: 10, class: 'quiet clients' }, svg);
   legend.setAttribute('y', top0 + fds.length * rowHeight + 4);
   legend.textContent = clients.map(c => `${c.name} has received ${bytes(c.received)}` + (c.queued ? ' (not accepted)' : '') + (c.stopped ? ' (does not read)' : '') + (c.end ? ' (' + c.end + ')' : '')).join(' · ').slice(0, 60);
   svg.setAttribute('viewBox', `0 0 460 ${top0 + fds.length * rowHeight + 16}`);
@@ -592,7 +609,7 @@ function drawKernel(step, before) {
 // describe says what the picture shows.
 function describe(step, rows) {
   const parts = [...rows].map(([fd, { socket, interest }]) => `${(step.names || {})[fd] || fd}: ` + [
-    interest ? 'interest ' + mask(interest.events) + (interest.ready ? ', ready' : '') : '',
+    interest ? 'interest ' + (interest.text ?? mask(interest.events)) + (interest.ready ? ', ready' : '') : '',
     socket ? (socket.listening ? `${socket.unread || 0} wait for accept` : `${socket.unread || 0} bytes unread, ${socket.unsent || 0} unsent`) : '',
   ].filter(Boolean).join(', '));
   return 'What the kernel holds. ' + parts.join('; ');
