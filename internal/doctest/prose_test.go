@@ -5,7 +5,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -56,18 +55,6 @@ func TestProse(t *testing.T) {
 		}
 		if !slices.Equal(lines, test.want) {
 			t.Errorf("%q: found something in the lines %v, want %v", test.text, lines, test.want)
-		}
-	}
-}
-
-// A document that has become good is checked from then on.
-func TestProseLater(t *testing.T) {
-	for _, file := range proseLater {
-		text, err := os.ReadFile(filepath.Join(root, file))
-		if err != nil {
-			t.Error(err)
-		} else if len(parseMarkdown(file, string(text)).wording()) == 0 {
-			t.Errorf("%s: nothing found: take it off proseLater", file)
 		}
 	}
 }
