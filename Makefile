@@ -147,7 +147,7 @@ WALK = $(if $(RECORD),-record "$(RECORD)")
 bin/walk/walk:
 	@GOWORK=off go build -C tools/walk -o ../../bin/walk/walk .
 
-tour: ## the chapters in a browser, with labs to edit and walks to step through
+tour: ## the chapters in a browser, with terminals, labs and walks
 	@GOWORK=off go build -C tools/tour -o ../../bin/tour .
 	@trap 'sleep 0.1' INT; bin/tour
 

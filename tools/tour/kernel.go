@@ -48,6 +48,8 @@ type liveSocket struct {
 const (
 	kernelPause = 100 * time.Millisecond // between two looks at a server
 	searchPause = time.Second            // between two searches for one
+
+	longestPause = 2 * time.Second // between two reports
 )
 
 // kernel streams what the kernel holds for the server that listens at an address: each
@@ -61,17 +63,26 @@ func (t *tour) kernel(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	control := http.NewResponseController(w)
 	pid, last := 0, ""
+	var now liveKernel
+	var report xray.Report
+	var seen string // the signs of the report
+	var looked time.Time
 	for {
 		pause := kernelPause
-		var now liveKernel
 		if pid == 0 {
 			pid, _ = procfs.Listening(addr)
+			now, seen = liveKernel{}, ""
 		}
 		if pid != 0 {
-			if report, err := xray.Inspect(pid); err == nil && listens(report, addr) {
-				now = live(report)
-			} else {
-				pid = 0
+			// The whole report takes the kernel milliseconds.
+			if changed := signs(pid, report) != seen; changed || time.Since(looked) > longestPause {
+				report, err = xray.Inspect(pid)
+				if err == nil && listens(report, addr) {
+					now, looked = live(report), time.Now()
+					seen = signs(pid, report)
+				} else {
+					pid, now = 0, liveKernel{}
+				}
 			}
 		}
 		if pid == 0 {
@@ -93,6 +104,37 @@ func (t *tour) kernel(w http.ResponseWriter, r *http.Request) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+const mostSigns = 32 // connections that are looked at
+
+// signs returns what changes if anything does that the report shows: the CPU time of the
+// threads and the queues of the sockets. It is cheaper than a report.
+func signs(pid int, r xray.Report) string {
+	cpu, err := procfs.ThreadCPU(pid)
+	if err != nil {
+		return "ended"
+	}
+	var total time.Duration
+	for _, t := range cpu {
+		total += t
+	}
+	text := fmt.Sprint(total)
+	listeners, _ := procfs.Listeners() // without sock_diag(7), the longest pause has to do
+	for i, s := range r.Sockets[:min(len(r.Sockets), mostSigns)] {
+		local, _ := netip.ParseAddrPort(s.Local)
+		remote, err := netip.ParseAddrPort(s.Remote)
+		if err == nil {
+			c, found, _ := procfs.Connection(local, remote)
+			text += fmt.Sprintf(" %d:%v,%d,%d,%v", i, found, c.RxQueue, c.TxQueue, c.State)
+		}
+		for _, l := range listeners {
+			if l.Local == local && s.Remote == "" {
+				text += fmt.Sprintf(" %d:%d", i, l.RxQueue)
+			}
+		}
+	}
+	return text
 }
 
 func listens(r xray.Report, addr netip.AddrPort) bool {

@@ -1,5 +1,7 @@
-// Tour shows the chapters in a browser, with what they speak of beside them: lab blocks
-// that can be edited and run, and walks that can be stepped through, or taken by hand.
+// Tour shows the chapters in a browser, with what they speak of beside them: the
+// terminals of the transcripts, what the kernel holds for the server that runs there, lab
+// blocks that can be edited and run, and walks that can be stepped through, or taken by
+// hand.
 //
 // Usage:
 //
