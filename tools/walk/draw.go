@@ -346,14 +346,12 @@ func (a *app) calls(x, y, width, height int) {
 			lines = append(lines, s.Call.String())
 		case s.Moment == walk.Ended:
 			lines = append(lines, "+++ "+s.End+" +++")
-		case i == len(steps)-1 || steps[i].Moment == walk.Asleep: // not followed by its After yet
-			if !slices.ContainsFunc(steps[i+1:], func(s walk.Step) bool { return s.Did == "" }) {
-				text := s.Call.String()
-				if s.Moment == walk.Asleep {
-					text += "  asleep"
-				}
-				lines = append(lines, text)
+		case !slices.ContainsFunc(steps[i+1:], func(s walk.Step) bool { return s.Did == "" }): // it has not returned
+			text := s.Call.String()
+			if s.Moment == walk.Asleep {
+				text += "  asleep"
 			}
+			lines = append(lines, text)
 		}
 	}
 	slices.Reverse(lines)
