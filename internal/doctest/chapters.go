@@ -139,7 +139,7 @@ func (d *markdown) checkDetails() []Problem {
 }
 
 const (
-	longestChapter = 250 // lines
+	longestChapter = 255 // lines
 	longestLine    = 100 // columns; most end at about 80
 )
 

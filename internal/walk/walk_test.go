@@ -182,7 +182,9 @@ func asleep(t *testing.T, pid int) {
 			return
 		}
 	}
-	t.Fatal("the server does not fall asleep")
+	states, _ := procfs.ThreadStates(pid)
+	call, err := procfs.SyscallOf(pid, pid)
+	t.Fatalf("the server does not fall asleep; its main thread is in state %c, in %v (%v)", states[pid], call, err)
 }
 
 // talk lets n clients, one after the other, connect, send a line and close. After each
