@@ -138,6 +138,15 @@ func (r *run) writeOnce(o *object, data []byte) Call {
 	return r.record(n, err, "write", r.ref(o), quote(data), len(data))
 }
 
+// writeUrgent sends a text whose last byte is urgent data.
+func (r *run) writeUrgent(a []arg) error {
+	o, data := a[0].object, []byte(a[1].text)
+	n, err := r.mayBlock(o.fd, func() (int, error) { return unix.SendmsgN(o.fd, data, nil, nil, unix.MSG_OOB) })
+	iov := fmt.Sprintf("{msg_iov=[{%s, %d}], ...}", quote(data), len(data))
+	r.show(r.record(n, err, "sendmsg", r.ref(o), iov, "MSG_OOB"))
+	return nil
+}
+
 // alphabet returns n bytes that show the position within the data.
 func alphabet(n int) []byte {
 	data := make([]byte, n)
@@ -180,13 +189,20 @@ func (r *run) reset(a []arg) error {
 }
 
 func (r *run) setsockopt(a []arg) error {
-	o, name, size := a[0].object, a[1].text, a[2].n
-	opt := map[string]int{"SO_RCVBUF": unix.SO_RCVBUF, "SO_SNDBUF": unix.SO_SNDBUF}[name]
-	err := unix.SetsockoptInt(o.fd, unix.SOL_SOCKET, opt, size)
-	r.recordAndShow(err, "setsockopt", r.ref(o), "SOL_SOCKET", name, fmt.Sprintf("[%d]", size), 4)
+	o, name, value := a[0].object, a[1].text, a[2].n
+	opt := map[string]struct {
+		level, option int
+		levelName     string
+	}{
+		"SO_RCVBUF":        {unix.SOL_SOCKET, unix.SO_RCVBUF, "SOL_SOCKET"},
+		"SO_SNDBUF":        {unix.SOL_SOCKET, unix.SO_SNDBUF, "SOL_SOCKET"},
+		"TCP_USER_TIMEOUT": {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, "SOL_TCP"},
+	}[name]
+	err := unix.SetsockoptInt(o.fd, opt.level, opt.option, value)
+	r.recordAndShow(err, "setsockopt", r.ref(o), opt.levelName, name, fmt.Sprintf("[%d]", value), 4)
 	if err == nil {
-		size, err = unix.GetsockoptInt(o.fd, unix.SOL_SOCKET, opt)
-		r.recordAndShow(err, "getsockopt", r.ref(o), "SOL_SOCKET", name, fmt.Sprintf("[%d]", size), "[4]")
+		value, err = unix.GetsockoptInt(o.fd, opt.level, opt.option)
+		r.recordAndShow(err, "getsockopt", r.ref(o), opt.levelName, name, fmt.Sprintf("[%d]", value), "[4]")
 	}
 	return nil
 }

@@ -99,14 +99,18 @@ func (r *run) socket(a []arg) error {
 	return problem
 }
 
-// bound returns a socket bound to a port chosen by the kernel, and nil if that
-// fails.
-func (r *run) bound(name string) (l *object, problem error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if r.failed(err, "socket", "AF_INET", "SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK", "IPPROTO_IP") {
+// bound returns a socket of kind tcp or udp, bound to a port chosen by the kernel,
+// and nil if that fails.
+func (r *run) bound(name, kind string) (l *object, problem error) {
+	typ, typeName := unix.SOCK_STREAM, "SOCK_STREAM"
+	if kind == "udp" {
+		typ, typeName = unix.SOCK_DGRAM, "SOCK_DGRAM"
+	}
+	fd, err := unix.Socket(unix.AF_INET, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if r.failed(err, "socket", "AF_INET", typeName+"|SOCK_CLOEXEC|SOCK_NONBLOCK", "IPPROTO_IP") {
 		return nil, nil
 	}
-	if l, problem = r.adopt(name, "tcp", fd); problem != nil {
+	if l, problem = r.adopt(name, kind, fd); problem != nil {
 		return nil, problem
 	}
 	err = unix.Bind(l.fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
@@ -118,7 +122,7 @@ func (r *run) bound(name string) (l *object, problem error) {
 }
 
 func (r *run) listen(a []arg) error {
-	l, problem := r.bound(a[0].text)
+	l, problem := r.bound(a[0].text, "tcp")
 	if l == nil {
 		return problem
 	}
@@ -206,7 +210,7 @@ func (r *run) accept(a []arg) error {
 
 // tcp uses a hidden listener. Its name contains a blank, so nobody can type it.
 func (r *run) tcp(a []arg) error {
-	l, problem := r.bound("the listener")
+	l, problem := r.bound("the listener", "tcp")
 	if l == nil {
 		return problem
 	}
@@ -223,6 +227,28 @@ func (r *run) tcp(a []arg) error {
 		return problem
 	}
 	return r.accept([]arg{listener, a[0]})
+}
+
+// udp makes two sockets, each of which sends to the other.
+func (r *run) udp(a []arg) error {
+	first, problem := r.bound(a[0].text, "udp")
+	if first == nil {
+		return problem
+	}
+	second, problem := r.bound(a[1].text, "udp")
+	if second == nil {
+		r.discard(first)
+		return problem
+	}
+	for _, ends := range [][2]*object{{first, second}, {second, first}} {
+		from, to := ends[0], ends[1]
+		sa, address, problem := r.address(arg{object: to})
+		if sa == nil {
+			return problem
+		}
+		r.recordAndShow(unix.Connect(from.fd, sa), "connect", r.ref(from), address, 16)
+	}
+	return nil
 }
 
 // discard closes an object and forgets its name.

@@ -88,7 +88,7 @@ var numbers = map[string]struct{ min, max int }{
 	"COUNT":    {0, 1<<32 - 1},
 	"MAX":      {-1, 1024},
 	"BACKLOG":  {-1, 1<<31 - 1},
-	"SIZE":     {-1, 1<<31 - 1},
+	"VALUE":    {-1, 1<<31 - 1},
 	"TIMES":    {1, 10000},
 	"MS":       {0, 0}, // 0: up to Session.Longest
 	"TIMEOUT":  {-1, 0},
