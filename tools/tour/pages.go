@@ -57,7 +57,7 @@ var (
 func chapters() []chapter {
 	files, _ := filepath.Glob("docs/[0-9]*.md") // the pattern is right
 	files = append([]string{"README.md"}, files...)
-	files = append(files, "docs/myths.md", "docs/man-epoll-7.md", "docs/man-pages.md", "docs/examiner.md", "docs/glossary.md", "docs/teaching.md", "exercises/README.md")
+	files = append(files, "docs/myths.md", "docs/questions.md", "docs/man-epoll-7.md", "docs/man-pages.md", "docs/examiner.md", "docs/glossary.md", "docs/teaching.md", "exercises/README.md")
 	var list []chapter
 	for _, file := range files {
 		text, err := os.ReadFile(file)
