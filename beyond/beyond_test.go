@@ -1,6 +1,6 @@
-// Package beyond contains what chapter 07 runs: a configuration of HAProxy, and
-// small programs. This file tests the configuration with HAProxy itself and
-// three servers.
+// Package beyond contains what chapter 07 runs, a configuration of HAProxy and small
+// programs, and a program of docs/questions.md. This file tests the configuration
+// with HAProxy itself and three servers.
 package beyond
 
 import (

@@ -162,7 +162,7 @@ func prepare(ctx context.Context) (tidy func()) {
 // script gets a copy, so that make finds them up to date and links nothing.
 var programs string
 
-// missing is the error for a program that is not installed.
+// missing is the error for something that this machine lacks.
 type missing string
 
-func (m missing) Error() string { return string(m) + " is not installed: make setup" }
+func (m missing) Error() string { return string(m) }

@@ -45,7 +45,7 @@ func transcriptBlock(ctx context.Context, rest string) (language, text string, e
 var stracing = regexp.MustCompile(`^(trace|count)[1-4]$`) // targets of make
 
 // toolsFor fails with an error of type missing if a command needs a program that
-// is not installed.
+// is not installed, or a network namespace where only root may make one.
 func toolsFor(script transcript.Script) error {
 	for _, word := range script.Words() {
 		if stracing.MatchString(word) {
@@ -54,8 +54,13 @@ func toolsFor(script transcript.Script) error {
 		switch word {
 		case "nc", "strace", "ss", "ps", "redis-cli", "redis-benchmark", "g++", "haproxy":
 			if _, err := exec.LookPath(word); err != nil {
-				return missing(word)
+				return missing(word + " is not installed: make setup")
 			}
+		}
+	}
+	for _, command := range script.Commands() {
+		if strings.Contains(command, "./beyond/gone") && exec.Command("unshare", "-rn", "ip", "link", "add", "near", "type", "veth").Run() != nil {
+			return missing("no network namespace without root: user_namespaces(7)")
 		}
 	}
 	return nil

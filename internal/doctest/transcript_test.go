@@ -105,11 +105,12 @@ func scriptOf(t *testing.T, source string) transcript.Script {
 }
 
 func TestMissingTool(t *testing.T) {
-	for command, tool := range map[string]string{
-		"nc localhost 1": "nc", "make trace2": "strace", "make count2": "strace", "/bin/ss -t": "ss",
-		"x=$(redis-cli ping)": "redis-cli", "redis-benchmark -q": "redis-benchmark", "g++ docs/x.cpp": "g++",
+	for command, lacks := range map[string]string{
+		"nc localhost 1": "nc is not", "make trace2": "strace is not", "make count2": "strace is not", "/bin/ss -t": "ss is not",
+		"x=$(redis-cli ping)": "redis-cli is not", "redis-benchmark -q": "redis-benchmark is not", "g++ docs/x.cpp": "g++ is not",
+		"go run ./beyond/gone": "no network namespace",
 	} {
-		t.Run(tool, func(t *testing.T) {
+		t.Run(command, func(t *testing.T) {
 			inTree(t, "<!-- transcript\n1$ "+command+"\n-->\n")
 			path := t.TempDir() // with all that is needed but the tools
 			for _, name := range []string{"git", "go"} {
@@ -125,7 +126,7 @@ func TestMissingTool(t *testing.T) {
 			if _, err := doc.blocks[0].make(t.Context()); !isMissing(err) {
 				t.Errorf("%v: the test would not be skipped", err)
 			}
-			if _, _, problems, status := refreshed(t, false); status != 1 || !strings.Contains(problems, tool+" is not installed: make setup") {
+			if _, _, problems, status := refreshed(t, false); status != 1 || !strings.Contains(problems, lacks) {
 				t.Errorf("status %d, %q", status, problems)
 			}
 		})
