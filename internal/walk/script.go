@@ -167,7 +167,9 @@ func (s *Script) start(ctx context.Context, args []string) error {
 	return err
 }
 
-const patience = 20 * time.Second // for a call that was to come
+// patience limits the wait for a call that was to come. On a busy machine, the start of a Go
+// program alone takes seconds: it makes hundreds of calls, and each is two stops.
+const patience = 2 * time.Minute
 
 // until goes on until a stop is what, or for n stops.
 func (s *Script) until(ctx context.Context, what string, n int, print bool) error {

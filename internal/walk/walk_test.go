@@ -55,7 +55,7 @@ func start(t *testing.T, command ...string) (*Session, Stop) {
 
 func until(t *testing.T, s *Session, what func(Stop) bool) Stop {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		stop, err := s.Next(ctx)
@@ -175,7 +175,7 @@ func TestLineOfEachCall(t *testing.T) {
 // asleep waits until the main thread of a process sleeps in epoll_wait.
 func asleep(t *testing.T, pid int) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Microsecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Microsecond) {
 		states, _ := procfs.ThreadStates(pid)
 		call, err := procfs.SyscallOf(pid, pid)
 		if err == nil && states[pid] == 'S' && strings.HasPrefix(call.Name, "epoll_") {

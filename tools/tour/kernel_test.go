@@ -35,7 +35,7 @@ func TestKernel(t *testing.T) {
 	}()
 	await := func(want string) {
 		t.Helper()
-		for limit := time.After(20 * time.Second); ; {
+		for limit := time.After(60 * time.Second); ; {
 			select {
 			case line := <-lines:
 				if strings.Contains(line, want) {

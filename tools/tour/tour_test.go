@@ -182,7 +182,7 @@ func do(t *testing.T, ctx context.Context, actions ...chromedp.Action) {
 // until waits until an expression of the page is true.
 func until(t *testing.T, ctx context.Context, expression string) {
 	t.Helper()
-	if err := chromedp.Run(ctx, chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(30*time.Second))); err != nil {
+	if err := chromedp.Run(ctx, chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(100*time.Second))); err != nil {
 		var state string
 		chromedp.Run(ctx, chromedp.Evaluate(`document.querySelector('#side').innerText`, &state))
 		t.Fatalf("%s: %v\n%s", expression, err, state)

@@ -87,7 +87,7 @@ func (u *user) press(keys string, want ...string) {
 		}
 	}
 	var picture string
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		picture = u.picture()
 		missing := ""
 		for _, w := range want {
