@@ -9,6 +9,7 @@ const (
 	daemonTimeout  = 5 * time.Second       // from the end of a command that succeeded to listening: it may have left a daemon behind
 	daemonPause    = time.Second           // between two looks whether that daemon lives: then it has up to Options.StartTimeout
 	checkTimeout   = 60 * time.Second      // for one check: then it is a hang
+	stopTimeout    = 20 * time.Second      // from SIGSTOP to a stopped server: on a busy machine, each of its threads has to get a CPU first
 	connectTimeout = 5 * time.Second       // for a client's connect(2)
 	offerMoment    = 20 * time.Millisecond // for one write(2): three in a row that write nothing are enough if the server sleeps
 

@@ -80,7 +80,7 @@ func (s *Session) WhileStopped(f func() error) error {
 	if err := s.Server.Signal(unix.SIGSTOP); err != nil {
 		return err
 	}
-	stopped := s.AwaitThreads("Tt", ReplyTimeout)
+	stopped := s.AwaitThreads("Tt", stopTimeout)
 	err := f()
 	if err := s.Server.Signal(unix.SIGCONT); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (s *Session) RunFor(d time.Duration) error {
 	signal(unix.SIGCONT)
 	unix.Nanosleep(&pause, nil) // time.Sleep may take 1 ms
 	signal(unix.SIGSTOP)
-	if !s.AwaitThreads("Tt", ReplyTimeout) {
+	if !s.AwaitThreads("Tt", stopTimeout) {
 		return CannotRun("the server did not stop on SIGSTOP")
 	}
 	return nil
