@@ -132,7 +132,7 @@ func (c *Client) Close() error {
 }
 
 // Act lets the client do one of the things that a reader can choose, and describes it:
-// send (a line), send64k, pause (stop reading, or go on), shutdown, close, reset.
+// send (a line), send64k, send16m, pause (stop reading, or go on), shutdown, close, reset.
 func (c *Client) Act(verb string) (did string, err error) {
 	switch verb {
 	case "send":
@@ -140,6 +140,8 @@ func (c *Client) Act(verb string) (did string, err error) {
 		return fmt.Sprintf("%s sends %q", c.Name, line), c.Send(line)
 	case "send64k":
 		return c.Name + " sends 64 KiB", c.Send(strings.Repeat("0123456789abcdef", 64<<10/16))
+	case "send16m":
+		return c.Name + " sends 16 MiB", c.Send(strings.Repeat("0123456789abcdef", 16<<20/16))
 	case "pause":
 		if c.State().Stopped {
 			return c.Name + " reads again", c.Stop(false)

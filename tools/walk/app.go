@@ -244,7 +244,7 @@ func (a *app) lookAgain() error {
 	}
 	past := a.at < len(a.recording.Steps)-1
 	shown := a.at
-	err = a.add(walk.Step{Stop: stop, Did: "from outside"})
+	err = a.add(walk.Step{Stop: stop, Did: "meanwhile"})
 	if past {
 		a.at = shown
 	}
@@ -302,6 +302,8 @@ func (a *app) rune(r rune) {
 		}
 	case r == 'e':
 		a.next(func(s walk.Step) bool { return s.Moment == walk.Before && s.Call.Waits() })
+	case r == 'z':
+		a.next(func(walk.Step) bool { return false }) // the sleep ends it
 	case r == 'r':
 		a.slowly = a.session != nil
 		a.next(func(walk.Step) bool { return false })
@@ -358,7 +360,7 @@ func (a *app) client() *walk.Client {
 
 // verbs are the keys that make the chosen client do something.
 var verbs = map[rune]string{
-	's': "send", 'b': "send64k", 'p': "pause", 'f': "shutdown", 'd': "close", 'x': "reset",
+	's': "send", 'b': "send64k", 'B': "send16m", 'p': "pause", 'f': "shutdown", 'd': "close", 'x': "reset",
 }
 
 func (a *app) remove(c *walk.Client) {

@@ -3,13 +3,13 @@ package main
 const help = `Walk: a program, one system call at a time
 
 space, enter  go on to the next stop: before a call, after it, or asleep in it
-e             go on until the program is about to wait for events
+e  z          go on until the program is about to wait for events, or sleeps
 n             go on until the next call on the chosen client
 r             run slowly, five stops a second; r stops
 ← →  Home End look at what has been seen; End is now
 
 c             connect a client; 1 to 9 chooses one
-s  b          the client sends a line, or 64 KiB
+s  b  B       the client sends a line, 64 KiB, or 16 MiB
 p             it stops reading, or reads again
 f  d  x       it half-closes (FIN), closes, or resets (RST)
 q, Ctrl-C     quit: the program is ended, too

@@ -134,7 +134,7 @@ func TestStory(t *testing.T) {
 			u.press("⇥", "write(7")
 			u.press("?", "run slowly")
 			u.press("?", "write(7")
-			u.press("z", `'z' does nothing`)
+			u.press("y", `'y' does nothing`)
 			for i, line := range strings.Split(strings.TrimSuffix(u.picture(), "\n"), "\n") {
 				if n := len([]rune(line)); n != size.width {
 					t.Errorf("row %d has %d columns", i, n)
