@@ -15,6 +15,9 @@ func walkBlock(ctx context.Context, rest string) (language, text string, err err
 	if options = strings.TrimSpace(options); options != "" {
 		return "", "", fmt.Errorf("no such option: %s", options)
 	}
+	if err := walk.Possible(); err != nil {
+		return "", "", missing("walk shows no ready list here: " + err.Error())
+	}
 	script := walk.Script{Build: walk.Build}
 	text, err = script.Replay(ctx, transcript)
 	return "walk", text, err

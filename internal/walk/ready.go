@@ -1,6 +1,8 @@
 package walk
 
 import (
+	"fmt"
+	"os"
 	"strings"
 
 	"epoll-step-by-step/internal/procfs"
@@ -132,4 +134,19 @@ func (r *readiness) forget() {
 		}
 		w.seen = false
 	}
+}
+
+// Possible returns an error if this machine does not let a process duplicate the
+// descriptors of its children: then no ready list can be shown. Some containers forbid it.
+func Possible() error {
+	pidfd, err := unix.PidfdOpen(unix.Getpid(), 0)
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(pidfd)
+	fd, err := unix.PidfdGetfd(pidfd, pidfd, 0)
+	if err != nil {
+		return fmt.Errorf("%w: in a container, use --cap-add=SYS_PTRACE", os.NewSyscallError("pidfd_getfd", err))
+	}
+	return unix.Close(fd)
 }

@@ -500,6 +500,9 @@ func TestRecording(t *testing.T) {
 }
 
 func TestScripts(t *testing.T) {
+	if err := Possible(); err != nil {
+		t.Skip(err)
+	}
 	for _, row := range []struct {
 		name, script string
 		want         []string // in this order

@@ -114,6 +114,9 @@ func walkProgram(ctx context.Context, command []string, record string) (err erro
 		return err
 	}
 	defer session.Close()
+	if err := walk.Possible(); err != nil {
+		defer fmt.Fprintln(os.Stderr, "walk: no ready list was shown:", err)
+	}
 	a := &app{session: session, recording: walk.Recording{Header: session.Header(command[0])}}
 	if record != "" {
 		if a.writer, err = walk.Create(record, a.recording.Header); err != nil {

@@ -40,6 +40,9 @@ func begin(t *testing.T, a *app, width, height int) *user {
 
 func program(t *testing.T, folder string) *app {
 	t.Helper()
+	if err := walk.Possible(); err != nil {
+		t.Skip(err)
+	}
 	args, err := walk.Build(t.Context(), []string{folder})
 	if err != nil {
 		t.Fatal(err)
