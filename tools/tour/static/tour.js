@@ -498,7 +498,7 @@ const walk = {
         keys.push(choose);
       }
       const paused = clients.find(c => c.name === this.client)?.stopped;
-      for (const [text, verb] of [['sends a line', 'send'], ['sends 64 KiB', 'send64k'], [paused ? 'reads again' : 'stops reading', 'pause'], ['half-closes', 'shutdown'], ['closes', 'close'], ['resets', 'reset']])
+      for (const [text, verb] of [['sends a line', 'send'], ['sends 64 KiB', 'send64k'], ['sends 16 MiB', 'send16m'], [paused ? 'reads again' : 'stops reading', 'pause'], ['half-closes', 'shutdown'], ['closes', 'close'], ['resets', 'reset']])
         keys.push(key((this.client || 'a') + ' ' + text, act(verb), { disabled: !this.client }));
     }
     $('#keys').replaceChildren(...keys);
