@@ -301,11 +301,11 @@ for (const pre of document.querySelectorAll('#chapter pre')) {
   const note = element('span', { className: 'hint', role: 'status' });
   const next = element('button', { type: 'button', textContent: 'type the next line' });
   const play = element('button', { type: 'button', textContent: 'play' });
-  section.append(pre, element('div', { className: 'bar' }, next, play, note));
-  let at = 0, playing = false;
+  section.append(pre, element('div', { className: 'bar' }, next, ...(numbered ? [play] : []), note));
+  let at = 0, playing = false, begun = false;
   const mark = () => {
     while (at < lines.length && !lines[at].typed) at++;
-    lines.forEach((l, i) => { l.element.classList.toggle('due', i === at); l.element.classList.toggle('done', i < at); });
+    lines.forEach((l, i) => { l.element.classList.toggle('due', begun && i === at); l.element.classList.toggle('done', i < at); });
     if (at >= lines.length) note.textContent = 'done: compare the terminals with the page';
   };
   // printed waits until a terminal shows the line before the next one that is typed.
@@ -320,7 +320,7 @@ for (const pre of document.querySelectorAll('#chapter pre')) {
   };
   const step = async () => {
     openPane('terminals');
-    terminals.open();
+    begun = true;
     if (at >= lines.length) at = 0;
     mark();
     const l = lines[at];
