@@ -149,8 +149,13 @@ func (t *tracee) finishEpoll(result int64) {
 		}
 		e.FD = -1
 		for _, in := range interests {
-			if in.Data == e.Data {
+			switch {
+			case in.Data != e.Data:
+			case e.FD < 0:
 				e.FD = in.FD
+			default: // two entries have these data: it may be either
+				e.FD = -1
+				t.ambiguous = true
 			}
 		}
 		t.call.Events = append(t.call.Events, e)

@@ -54,11 +54,19 @@ func Connect(name string, server netip.AddrPort) (*Client, error) {
 	return c, c.settle()
 }
 
+const mostUnsent = 64 << 20 // bytes that wait for room
+
 // Send sends text. What the queues do not hold is sent when there is room again.
 func (c *Client) Send(text string) error {
 	c.mu.Lock()
-	c.unsent = append(c.unsent, text...)
+	tooMuch := len(c.unsent)+len(text) > mostUnsent
+	if !tooMuch {
+		c.unsent = append(c.unsent, text...)
+	}
 	c.mu.Unlock()
+	if tooMuch {
+		return fmt.Errorf("%s keeps %s already: more than %s would wait for room in the queues", c.Name, Bytes(len(c.unsent)), Bytes(mostUnsent))
+	}
 	c.changed.Broadcast()
 	return c.settle()
 }
@@ -209,6 +217,9 @@ func (c *Client) settle() error {
 	var last [3]int
 	since := time.Now()
 	for start := since; time.Since(start) < limit; time.Sleep(100 * time.Microsecond) {
+		c.mu.Lock() // first: what is sent after this look is in the queue of the next one
+		unsent, fin := len(c.unsent), c.fin
+		c.mu.Unlock()
 		s, found, err := procfs.Connection(c.Addr, c.server)
 		if err != nil {
 			return err
@@ -217,9 +228,6 @@ func (c *Client) settle() error {
 		if err != nil {
 			return err
 		}
-		c.mu.Lock()
-		unsent, fin := len(c.unsent), c.fin
-		c.mu.Unlock()
 		now := [3]int{unsent, s.TxQueue, s.RxQueue}
 		if now != last {
 			last, since = now, time.Now()

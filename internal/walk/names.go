@@ -66,7 +66,7 @@ func (n *Names) Call(c Call) string {
 		var fd int
 		if _, err := fmt.Sscan(c.Args[2], &fd); err == nil {
 			events, _, _ := strings.Cut(c.Args[3], ", ")
-			if events != c.Args[3] && !strings.Contains(c.Args[3], ", 0x") {
+			if c.Args[3] == fmt.Sprintf("%s, %d}", events, fd) { // other data stay as they are
 				c.Args[3] = events + ", " + n.bare(fd) + "}"
 			}
 			c.Args[2] = n.bare(fd)

@@ -23,7 +23,8 @@ import (
 // No duplicate exists while the program runs, so none of its close(2) is put off.
 type readiness struct {
 	twins  map[key]*twin
-	denied bool // pidfd_getfd(2) is not allowed: some containers
+	unsure map[key]bool // entries of which we do not know whether they are ready
+	denied bool         // pidfd_getfd(2) is not allowed: some containers
 }
 
 // key identifies a registration. The same number with another file is another one.
@@ -38,7 +39,9 @@ type twin struct {
 	seen   bool // in the current snapshot
 }
 
-func newReadiness() *readiness { return &readiness{twins: make(map[key]*twin)} }
+func newReadiness() *readiness {
+	return &readiness{twins: make(map[key]*twin), unsure: make(map[key]bool)}
+}
 
 func (r *readiness) close() {
 	for _, t := range r.twins {
@@ -65,6 +68,16 @@ func (r *readiness) observe(t *tracee) {
 	if !strings.HasPrefix(t.call.Name, "epoll_") {
 		return
 	}
+	if t.ambiguous { // which of ours has to be taken is not known
+		t.ambiguous = false
+		for k, w := range r.twins {
+			if k.epfd == t.call.FD {
+				unix.Close(w.epfd)
+				delete(r.twins, k)
+				r.unsure[k] = true
+			}
+		}
+	}
 	for _, e := range t.call.Events {
 		for k, w := range r.twins {
 			if k.epfd == t.call.FD && k.fd == e.FD {
@@ -90,6 +103,9 @@ func (r *readiness) look(t *tracee, epfd int, in procfs.Interest) (level procfs.
 	}
 	defer unix.Close(fd)
 	k := key{epfd, in.FD, in.Inode}
+	if r.unsure[k] {
+		return 0, false, false
+	}
 	w := r.twins[k]
 	if w != nil && w.events != in.Events {
 		if in.Events&unix.EPOLLONESHOT == 0 { // one-shot, ours has lost its bits in the same way

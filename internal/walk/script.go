@@ -320,7 +320,9 @@ func (s *Script) client(name string, words []string) error {
 		}
 	case "send":
 		data := text + "\n"
-		if n, ok := size(text); ok {
+		if n, ok := size(text); ok && n > mostUnsent {
+			return fmt.Errorf("%s: at most %s", text, Bytes(mostUnsent))
+		} else if ok {
 			data = strings.Repeat("0123456789abcdef", n/16+1)[:n]
 		}
 		err = c.Send(data)

@@ -36,8 +36,12 @@ type tracee struct {
 	call   Call
 	stack  []Frame
 
+	// The call has returned an event whose data two entries have.
+	ambiguous bool
+
 	epolls map[int]bool // descriptors that the program's own code has created
 	end    string
+	gone   bool // it is alive, but no longer walked through
 }
 
 // launch starts a program with its main thread traced. It stands before its first
@@ -120,7 +124,7 @@ func (t *tracee) prepare() error {
 		return fmt.Errorf("the program ended before its first instruction: %s", describeEnd(status))
 	}
 	t.running = false
-	err := unix.PtraceSetOptions(t.pid, unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_EXITKILL)
+	err := unix.PtraceSetOptions(t.pid, unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_EXITKILL|unix.PTRACE_O_TRACEEXEC)
 	if err != nil {
 		return os.NewSyscallError("ptrace(PTRACE_SETOPTIONS)", err)
 	}
@@ -142,10 +146,10 @@ func (t *tracee) kill() {
 	if t.pidfd >= 0 {
 		unix.Close(t.pidfd)
 	}
-	if t.end != "" {
+	unix.Kill(-t.pid, unix.SIGKILL) // its children, too: launch made a process group
+	if t.end != "" && !t.gone {
 		return
 	}
-	unix.Kill(t.pid, unix.SIGKILL)
 	for {
 		var status unix.WaitStatus
 		_, err := retry(func() (int, error) { return unix.Wait4(t.pid, &status, unix.WALL, nil) })
@@ -196,6 +200,11 @@ func (t *tracee) step(ctx context.Context) (Moment, error) {
 		switch {
 		case status.Exited(), status.Signaled():
 			t.end = describeEnd(status)
+			return Ended, nil
+		case status.TrapCause() == unix.PTRACE_EVENT_EXEC:
+			// Lines and addresses are those of the old program.
+			t.end = "it has called execve(2), and is another program now"
+			t.gone = true
 			return Ended, nil
 		case status.StopSignal() == unix.SIGTRAP|0x80:
 			return t.atCall()

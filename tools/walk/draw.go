@@ -251,7 +251,7 @@ func (a *app) kernel(s walk.Step, x, y, width, height int) {
 	heading := false
 	for _, k := range s.Kernel.Sockets {
 		if k.Listening {
-			rows = append(rows, row{style(k.FD, "accept", "listening"), fmt.Sprintf("%s accept queue %s %d", name(k.FD), strings.Repeat("●", min(k.Unread, 8)), k.Unread), ""})
+			rows = append(rows, row{style(k.FD, "accept", "listening"), fmt.Sprintf("%s accept queue %s %d", name(k.FD), strings.Repeat("●", max(0, min(k.Unread, 8))), k.Unread), ""})
 			continue
 		}
 		if k.State == "CLOSE" {
