@@ -22,7 +22,12 @@ type guard struct {
 	next  http.Handler
 }
 
-const cookieName = "tour"
+// cookie returns the cookie's name. It has the port in it, because cookies are the same
+// for all ports of an address. (So a browser also sends it to another program that listens
+// on 127.0.0.1: do not open pages of programs that you do not trust.)
+func (g *guard) cookie() string {
+	return "tour-" + g.host[strings.LastIndexByte(g.host, ':')+1:]
+}
 
 func newGuard(host string, next http.Handler) *guard {
 	return &guard{host: host, token: rand.Text(), next: next}
@@ -55,7 +60,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if token := r.URL.Query().Get("token"); token != "" && r.Method == http.MethodGet && g.is(token) {
 		http.SetCookie(w, &http.Cookie{
-			Name: cookieName, Value: g.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+			Name: g.cookie(), Value: g.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		})
 		// Without the token, so that it is not in the browser's history. The page does it
 		// itself: a redirect from another program would not send the cookie.
@@ -63,7 +68,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Refresh", "0; url="+strings.TrimSuffix(r.URL.Path, "/")+"/")
 		return
 	}
-	cookie, err := r.Cookie(cookieName)
+	cookie, err := r.Cookie(g.cookie())
 	if err != nil || !g.is(cookie.Value) {
 		http.Error(w, "open the address that the tour has printed: it contains a token", http.StatusForbidden)
 		return

@@ -20,7 +20,7 @@ func TestKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Cookie", cookieName+"="+g.token)
+	r.Header.Set("Cookie", g.cookie()+"="+g.token)
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)

@@ -39,6 +39,7 @@ type terminal struct {
 	mu      sync.Mutex // of the emulator, and of what follows
 	screen  *vt.Emulator
 	master  *os.File // nil if no shell runs
+	typed   chan<- string
 	shell   *exec.Cmd
 	version int // counts changes
 }
@@ -131,7 +132,10 @@ func (t *terminals) start(term *terminal) error {
 	term.master, term.shell = master, shell
 	term.screen = vt.NewEmulator(columns, rows)
 	screen := term.screen
-	go io.Copy(master, screen) // what the screen answers, such as the cursor's position
+	typed := make(chan string, 64)
+	term.typed = typed
+	go write(master, typed)
+	go sendAnswers(screen, typed)
 	b := newBacklog()
 	go b.fill(master)
 	go func() {
@@ -161,6 +165,32 @@ func (t *terminals) start(term *terminal) error {
 		t.notify()
 	}()
 	return nil
+}
+
+// write writes what was typed, and what the screen answers. A program that does not read
+// holds up nothing else.
+func write(master *os.File, typed <-chan string) {
+	for text := range typed {
+		if _, err := master.WriteString(text); err != nil {
+			return
+		}
+	}
+}
+
+// sendAnswers reads what the screen answers to programs, such as the cursor's position. The
+// screen would wait for a reader, so it always has one.
+func sendAnswers(screen io.Reader, typed chan<- string) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := screen.Read(buf)
+		if err != nil {
+			return
+		}
+		select {
+		case typed <- string(buf[:n]):
+		default: // nobody reads it
+		}
+	}
 }
 
 // A backlog holds what was printed and is not on the screen yet.
@@ -352,11 +382,12 @@ func (t *terminals) keys(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	term.mu.Lock()
-	master := term.master
+	typed := term.typed
 	term.mu.Unlock()
-	if master != nil {
-		master.SetWriteDeadline(time.Now().Add(time.Second)) // nobody may read there
-		master.WriteString(text)
+	select {
+	case typed <- text:
+		w.WriteHeader(http.StatusNoContent)
+	case <-time.After(time.Second):
+		http.Error(w, "the program in this terminal does not read", http.StatusServiceUnavailable)
 	}
-	w.WriteHeader(http.StatusNoContent)
 }

@@ -90,7 +90,7 @@ func (t *tour) lab(w http.ResponseWriter, r *http.Request) {
 	s := lab.New()
 	defer s.Close()
 	s.Patience = labPatience
-	var answers []answer
+	answers := []answer{}
 	for _, line := range script[:min(len(script), maxScript)] {
 		result := s.Do(ctx, line)
 		a := answer{Command: line, Lines: result.Lines}
@@ -123,6 +123,10 @@ func (t *tour) walkScript(w http.ResponseWriter, r *http.Request) {
 	s := walk.Script{Build: buildOurs, Record: func(h walk.Header, step walk.Step) {
 		seen.Program, seen.Sources = h.Program, h.Sources
 		names.Learn(step.Kernel, step.Clients)
+		if len(seen.Steps) == maxSteps {
+			cancel() // it goes on and on, as step 2 does
+			return
+		}
 		seen.Steps = append(seen.Steps, name(step, names))
 	}}
 	defer s.Close()

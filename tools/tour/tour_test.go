@@ -48,7 +48,7 @@ func open(t *testing.T) *guard {
 func TestGuard(t *testing.T) {
 	g := open(t)
 	own := "http://" + g.host
-	cookie := cookieName + "=" + g.token
+	cookie := g.cookie() + "=" + g.token
 	for _, row := range []struct {
 		name, method, path string
 		header             map[string]string
@@ -56,7 +56,7 @@ func TestGuard(t *testing.T) {
 		want               int
 	}{
 		{"no cookie", "GET", "/", nil, "", 403},
-		{"a wrong cookie", "GET", "/", map[string]string{"Cookie": cookieName + "=x"}, "", 403},
+		{"a wrong cookie", "GET", "/", map[string]string{"Cookie": g.cookie() + "=x"}, "", 403},
 		{"a wrong token", "GET", "/?token=x", nil, "", 403},
 		{"the browser", "GET", "/", map[string]string{"Cookie": cookie}, "", 200},
 		{"a script of our page", "POST", "/lab", map[string]string{"Cookie": cookie, "Origin": own}, "", 200},
@@ -351,5 +351,38 @@ func TestHangup(t *testing.T) {
 		if p, err := procfs.Stat(pid); err == nil && p.State != 'Z' {
 			t.Errorf("process %d is left: %s", pid, p.Name)
 		}
+	}
+}
+
+// A program that asks for the cursor's position, and nobody reads the answer, holds up
+// nothing.
+func TestQueries(t *testing.T) {
+	all := newTerminals()
+	term := all.all[0]
+	if err := all.start(term); err != nil {
+		t.Fatal(err)
+	}
+	term.typed <- "stty -echo; for i in {1..3000}; do printf '\\033[6n'; done; sleep 1; echo still-$((1+1))\r"
+	await := func(want string) {
+		t.Helper()
+		for end := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			term.mu.Lock()
+			text := term.screen.String()
+			term.mu.Unlock()
+			if strings.Contains(text, want) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%q is not on the screen:\n%s", want, text)
+			}
+		}
+	}
+	await("still-2")
+	ended := make(chan bool)
+	go func() { all.close(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the terminals do not end")
 	}
 }
