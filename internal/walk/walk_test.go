@@ -385,13 +385,13 @@ func TestTracerIsKilled(t *testing.T) {
 	if err := tracer.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { tracer.Process.Kill(); tracer.Wait() })
 	var pid int
 	if _, err := fmt.Fscan(out, &pid); err != nil {
 		t.Fatal(err)
 	}
 	asleep(t, pid)
 	tracer.Process.Kill()
-	tracer.Wait()
 	gone(t, pid)
 }
 
