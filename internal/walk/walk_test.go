@@ -38,18 +38,24 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// start starts a program of the repository and walks until it sleeps.
-func start(t *testing.T, command ...string) (*Session, Stop) {
+// begin starts a program of the repository. It returns the command, too.
+func begin(t *testing.T, command ...string) (s *Session, args []string) {
 	t.Helper()
 	args, err := Build(t.Context(), command)
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		s, err = Start(args)
 	}
-	s, err := Start(args)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
+	return s, args
+}
+
+// start starts a program of the repository and walks until it sleeps.
+func start(t *testing.T, command ...string) (*Session, Stop) {
+	t.Helper()
+	s, _ := begin(t, command...)
 	return s, until(t, s, func(s Stop) bool { return s.Moment == Asleep })
 }
 
@@ -109,15 +115,7 @@ func TestLineOfEachCall(t *testing.T) {
 	}
 	for _, p := range programs {
 		t.Run(filepath.Base(p[0]), func(t *testing.T) {
-			args, err := Build(t.Context(), p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := Start(args)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
+			s, _ := begin(t, p...)
 			seen := make(map[string]bool)
 			check := func(stop Stop) {
 				if stop.Moment != Before {
@@ -257,15 +255,7 @@ func TestCountsAsStrace(t *testing.T) {
 	clients := *clientCount
 	for _, step := range []string{"step3-epoll-lt", "step4-epoll-et"} {
 		t.Run(step, func(t *testing.T) {
-			args, err := Build(t.Context(), []string{step})
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := Start(args)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
+			s, args := begin(t, step)
 			ctx, cancel := context.WithCancel(t.Context())
 			walked := make(chan int)
 			go func() { // on automatic
@@ -446,15 +436,7 @@ func TestStartFails(t *testing.T) {
 
 // A program that ends by itself is an end with its status and its last words.
 func TestProgramEnds(t *testing.T) {
-	args, err := Build(t.Context(), []string{"step3-epoll-lt", "-addr", "nonsense"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := Start(args)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s, _ := begin(t, "step3-epoll-lt", "-addr", "nonsense")
 	end := until(t, s, func(s Stop) bool { return s.Moment == Ended })
 	if end.End != "exit status 2" || !strings.Contains(s.Output(), "want -addr") {
 		t.Errorf("%s; it has printed %q", end.End, s.Output())

@@ -60,8 +60,7 @@ func (t *tour) kernel(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "want ?addr=127.0.0.1:6379", http.StatusBadRequest)
 		return
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	control := http.NewResponseController(w)
+	events := newEvents(w, r)
 	pid, last := 0, ""
 	var now liveKernel
 	var report xray.Report
@@ -91,17 +90,12 @@ func (t *tour) kernel(w http.ResponseWriter, r *http.Request) {
 		text, _ := json.Marshal(now)
 		if string(text) != last {
 			last = string(text)
-			if _, err := fmt.Fprintf(w, "data: %s\n\n", text); err != nil {
+			if events.send(text) != nil {
 				return
 			}
 		}
-		if control.Flush() != nil {
+		if !events.pause(pause) {
 			return
-		}
-		select {
-		case <-r.Context().Done():
-			return
-		case <-time.After(pause):
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"image/color"
 	"io"
 	"net/http"
@@ -325,8 +324,7 @@ func indexOf(c color.Color) (int, bool) {
 
 // events streams the terminals' screens as server-sent events, each when it has changed.
 func (t *terminals) events(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/event-stream")
-	control := http.NewResponseController(w)
+	events := newEvents(w, r)
 	var seen [terminalCount]int
 	for i := range seen {
 		seen[i] = -1
@@ -345,17 +343,12 @@ func (t *terminals) events(w http.ResponseWriter, r *http.Request) {
 			p := term.picture()
 			term.mu.Unlock()
 			text, _ := json.Marshal(p)
-			if _, err := fmt.Fprintf(w, "data: %s\n\n", text); err != nil {
+			if events.send(text) != nil {
 				return
 			}
 		}
-		if control.Flush() != nil {
+		if !events.pause(sendPause) {
 			return
-		}
-		select {
-		case <-r.Context().Done():
-			return
-		case <-time.After(sendPause):
 		}
 		select {
 		case <-r.Context().Done():
